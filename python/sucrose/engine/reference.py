@@ -1,0 +1,296 @@
+"""The engine in pure Python: no native core, the same bytes and the same errors.
+
+It reads and writes any snapshot where the native core cannot run, and every native result is
+tested against it. Operations run inside the call that submits them, one chunk of memory at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import zlib
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import xxhash
+
+from sucrose.engine.base import (
+    CHUNK_NBYTES,
+    DIGEST_NBYTES,
+    CorruptChunk,
+    Extents,
+    ReadResult,
+    WriteResult,
+)
+from sucrose.engine.blocks import blocks_of, memory_at
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedTicket(Generic[_Result]):
+    """An operation that ended before its ticket was handed out: with a result or an error."""
+
+    nbytes: int
+    result: _Result | None = None
+    error: OSError | None = None
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes done and bytes in all."""
+        return (0 if self.error is not None else self.nbytes, self.nbytes)
+
+    def cancel(self) -> None:
+        """Comes too late: nothing is left to stop."""
+
+    def wait(self, timeout_s: float | None = None) -> _Result:
+        """Returns the result or raises the operation's error."""
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None
+        return self.result
+
+
+class ReferenceEngine:
+    """Implements `sucrose.engine.base.Engine`. Thread-safe: calls share only the totals."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._totals = {"files_written": 0, "nbytes_written": 0, "nbytes_read": 0}
+
+    @property
+    def name(self) -> str:
+        """Always ``"reference"``."""
+        return "reference"
+
+    def write(
+        self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True
+    ) -> FinishedTicket[WriteResult]:
+        """Creates `path` from `sources`; see `Engine.write`."""
+        nbytes = sum(sources.nbytes)
+        try:
+            digests = _write_file(path, sources, digest=digest, durable=durable)
+        except OSError as error:
+            return FinishedTicket(nbytes=nbytes, error=error)
+        self._count(files_written=1, nbytes_written=nbytes)
+        return FinishedTicket(nbytes=nbytes, result=WriteResult(nbytes=nbytes, digests=digests))
+
+    def read(
+        self,
+        path: str,
+        offsets: array[int],
+        destinations: Extents,
+        *,
+        file_nbytes: int,
+        digests: bytes = b"",
+        fresh: bool = False,
+        max_inflight_nbytes: int = 0,
+    ) -> FinishedTicket[ReadResult]:
+        """Fills `destinations` from `path`; see `Engine.read`."""
+        _check_read(offsets, destinations, file_nbytes, digests)
+        nbytes = sum(destinations.nbytes)
+        try:
+            corrupt = _read_file(path, offsets, destinations, file_nbytes, digests)
+        except OSError as error:
+            return FinishedTicket(nbytes=nbytes, error=error)
+        self._count(nbytes_read=nbytes)
+        return FinishedTicket(nbytes=nbytes, result=ReadResult(nbytes=nbytes, corrupt=corrupt))
+
+    def verify(self, path: str, *, file_nbytes: int, digests: bytes) -> FinishedTicket[ReadResult]:
+        """Checks every chunk of `path`; see `Engine.verify`."""
+        _check_digests(file_nbytes, digests)
+        try:
+            with _opened(path, file_nbytes) as fd:
+                reader = _ChunkReader(fd, path, file_nbytes, digests)
+                for index in range(len(digests) // DIGEST_NBYTES):
+                    reader.load(index)
+        except OSError as error:
+            return FinishedTicket(nbytes=file_nbytes, error=error)
+        self._count(nbytes_read=file_nbytes)
+        result = ReadResult(nbytes=file_nbytes, corrupt=reader.corrupt)
+        return FinishedTicket(nbytes=file_nbytes, result=result)
+
+    def digest(self, data: bytes | bytearray | memoryview) -> bytes:
+        """XXH3-128 of `data`, canonical byte order."""
+        return xxhash.xxh3_128_digest(data)
+
+    def crc32(self, sources: Extents) -> list[int]:
+        """CRC-32 (as zlib's) of each extent."""
+        if sources.strided:
+            raise ValueError("crc32 takes contiguous extents only")
+        return [
+            zlib.crc32(memory_at(address, nbytes)) if nbytes else 0
+            for address, nbytes in zip(sources.addresses, sources.nbytes, strict=True)
+        ]
+
+    def sync(self, paths: Sequence[str]) -> None:
+        """fsyncs files and directories, one after another; the first failure is raised."""
+        for path in paths:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _fsync(fd, path)
+            finally:
+                os.close(fd)
+
+    def stats(self) -> dict[str, Any]:
+        """Totals since the start."""
+        with self._lock:
+            return {"engine": self.name, "backend": "python", "fallbacks": {}, **self._totals}
+
+    def _count(self, **amounts: int) -> None:
+        with self._lock:
+            for key, amount in amounts.items():
+                self._totals[key] += amount
+
+
+def _write_file(path: str, sources: Extents, *, digest: bool, durable: bool) -> bytes:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    digests = bytearray()
+    fd = os.open(path, flags, 0o666)
+    try:
+        offset = 0
+        for chunk in _chunks(sources):
+            if digest:
+                digests += xxhash.xxh3_128_digest(chunk)
+            _write_all(fd, path, chunk, offset)
+            offset += len(chunk)
+        if durable:
+            _fsync(fd, path)
+    finally:
+        os.close(fd)
+    return bytes(digests)
+
+
+def _chunks(sources: Extents) -> Iterator[memoryview]:
+    """The file's bytes, chunk by chunk; a chunk is valid until the next one is asked for."""
+    chunk = memoryview(bytearray(min(CHUNK_NBYTES, sum(sources.nbytes))))
+    filled = 0
+    for block in blocks_of(sources):
+        data = block.gather()
+        while data:
+            taken = min(len(data), len(chunk) - filled)
+            chunk[filled : filled + taken] = data[:taken]
+            filled += taken
+            data = data[taken:]
+            if filled == CHUNK_NBYTES:
+                yield chunk
+                filled = 0
+    if filled:
+        yield chunk[:filled]
+
+
+def _write_all(fd: int, path: str, data: memoryview, offset: int) -> None:
+    while data:
+        try:
+            written = os.pwrite(fd, data, offset)
+        except OSError as error:
+            error.filename = path
+            raise
+        data = data[written:]
+        offset += written
+
+
+def _fsync(fd: int, path: str) -> None:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def _read_file(
+    path: str, offsets: array[int], destinations: Extents, file_nbytes: int, digests: bytes
+) -> list[CorruptChunk]:
+    with _opened(path, file_nbytes) as fd:
+        reader = _ChunkReader(fd, path, file_nbytes, digests)
+        for block in blocks_of(destinations):
+            block.scatter(reader.read(offsets[block.extent] + block.offset, block.nbytes))
+    return reader.corrupt
+
+
+@contextmanager
+def _opened(path: str, file_nbytes: int) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd).st_size
+        if found != file_nbytes:
+            raise OSError(errno.EIO, f"{found} bytes long, expected {file_nbytes}", path)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class _ChunkReader:
+    """Reads ranges of a file through one whole chunk at a time, checking each chunk once."""
+
+    def __init__(self, fd: int, path: str, file_nbytes: int, digests: bytes) -> None:
+        self.corrupt: list[CorruptChunk] = []
+        self._fd = fd
+        self._path = path
+        self._nbytes = file_nbytes
+        self._digests = digests
+        self._index = -1
+        self._buffer = memoryview(bytearray(min(CHUNK_NBYTES, file_nbytes)))
+
+    def read(self, offset: int, nbytes: int) -> memoryview:
+        """The file's bytes from `offset`: a view that is valid until the next call."""
+        first, start = divmod(offset, CHUNK_NBYTES)
+        if start + nbytes <= CHUNK_NBYTES:
+            return self.load(first)[start : start + nbytes]
+        parts = bytearray()
+        for index in range(first, -(-(offset + nbytes) // CHUNK_NBYTES)):
+            parts += self.load(index)[start : start + nbytes - len(parts)]
+            start = 0
+        return memoryview(parts)
+
+    def load(self, index: int) -> memoryview:
+        """Chunk `index`, read and checked unless it is the one at hand."""
+        start = index * CHUNK_NBYTES
+        chunk = self._buffer[: min(CHUNK_NBYTES, self._nbytes - start)]
+        if index == self._index:
+            return chunk
+        self._fill(chunk, start)
+        self._index = index
+        if self._digests:
+            expected = self._digests[index * DIGEST_NBYTES : (index + 1) * DIGEST_NBYTES]
+            found = xxhash.xxh3_128_digest(chunk)
+            if found != expected:
+                corrupt = CorruptChunk(index=index, expected=expected.hex(), found=found.hex())
+                self.corrupt.append(corrupt)
+        return chunk
+
+    def _fill(self, chunk: memoryview, offset: int) -> None:
+        while chunk:
+            try:
+                got = os.preadv(self._fd, [chunk], offset)
+            except OSError as error:
+                error.filename = self._path
+                raise
+            if got == 0:
+                raise OSError(errno.EIO, f"ended early, at byte {offset}", self._path)
+            chunk = chunk[got:]
+            offset += got
+
+
+def _check_read(
+    offsets: array[int], destinations: Extents, file_nbytes: int, digests: bytes
+) -> None:
+    if len(offsets) != len(destinations.nbytes):
+        raise ValueError(f"{len(offsets)} offsets for {len(destinations.nbytes)} destinations")
+    end = 0
+    for offset, nbytes in zip(offsets, destinations.nbytes, strict=True):
+        if offset < end or offset + nbytes > file_nbytes:
+            where = f"[{offset}, {offset + nbytes})"
+            raise ValueError(f"range {where} overlaps, descends or leaves the file's {file_nbytes}")
+        end = offset + nbytes
+    if digests:
+        _check_digests(file_nbytes, digests)
+
+
+def _check_digests(file_nbytes: int, digests: bytes) -> None:
+    expected = -(-file_nbytes // CHUNK_NBYTES) * DIGEST_NBYTES
+    if len(digests) != expected:
+        raise ValueError(f"{len(digests)} bytes of digests, {expected} for {file_nbytes} bytes")
