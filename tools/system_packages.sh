@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs the system packages a build needs, those that are missing: through apt where that is allowed; where it is
+# not, one line says what to install.
+#
+#   tools/system_packages.sh [PACKAGE...]    also these, such as doctest-dev or fio
+set -euo pipefail
+
+python=${PYTHON:-python3}
+
+has_header() { g++ -E -include "$1" -x c++ /dev/null; }
+has_library() { [[ $(g++ -print-file-name="$1") == */* ]]; }
+
+is_present() {
+  case $1 in
+    g++) g++ --version ;;
+    python3-venv) "$python" -c 'import ensurepip, venv' ;;
+    python3-dev) "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' ;;
+    libzstd-dev) has_header zstd.h && has_library libzstd.a ;;
+    libxxhash-dev) has_header xxhash.h ;;
+    liburing-dev) has_header liburing.h ;;
+    doctest-dev) has_header doctest/doctest.h ;;
+    fio) fio --version ;;
+    *) return 1 ;;
+  esac >/dev/null 2>&1
+}
+
+as_root() {
+  if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
+}
+
+missing=()
+for package in g++ python3-venv python3-dev libzstd-dev libxxhash-dev liburing-dev "$@"; do
+  is_present "$package" || missing+=("$package")
+done
+((${#missing[@]})) || exit 0
+
+if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+  as_root apt-get update -q
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
+elif [[ ${missing[*]} != liburing-dev ]]; then # the only one that a build can do without
+  echo "Missing system packages; please run: sudo apt-get install ${missing[*]}" >&2
+  exit 1
+fi

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Builds the wheel as a user would, in isolation, and tries it in an environment that has this wheel and, from .venv,
+# nothing but its dependencies.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rm -rf dist build/wheel-venv
+python -m build --wheel
+python -m venv --without-pip build/wheel-venv
+python -m pip --python build/wheel-venv/bin/python install --quiet --no-deps dist/*.whl
+tools/lend_packages.sh build/wheel-venv
+cd build/wheel-venv
+bin/python -c 'import sucrose, torchsnapshot; print(sucrose.__file__, sucrose.build_info())'
