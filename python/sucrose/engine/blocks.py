@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sucrose.engine.base import CHUNK_NBYTES, Extents, Strides
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 # A memoryview copies elements of these sizes with any stride in one assignment.
 _FORMATS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -93,9 +95,7 @@ def blocks_of(extents: Extents) -> Iterator[Block]:
                 offset += block.nbytes
 
 
-def _split(
-    extent: int, offset: int, address: int, count: int, stride: int, itemsize: int
-) -> Iterator[Block]:
+def _split(extent: int, offset: int, address: int, count: int, stride: int, itemsize: int) -> Iterator[Block]:
     step = max(1, CHUNK_NBYTES // itemsize)
     for first in range(0, count, step):
         yield Block(
@@ -111,12 +111,8 @@ def _split(
 def _rows(address: int, nbytes: int, layout: Strides) -> Iterator[tuple[int, int, int, int]]:
     """(address, count, stride, itemsize) of the innermost rows, in row-major order."""
     if math.prod(layout.shape) * layout.itemsize != nbytes:
-        raise ValueError(f"shape {layout.shape} × {layout.itemsize} bytes is not {nbytes} bytes")
-    dims = [
-        (size, stride)
-        for size, stride in zip(layout.shape, layout.strides, strict=True)
-        if size != 1
-    ]
+        raise ValueError(f"shape {layout.shape} of {layout.itemsize} bytes each is not {nbytes} bytes")
+    dims = [(size, stride) for size, stride in zip(layout.shape, layout.strides, strict=True) if size != 1]
     run = layout.itemsize
     while dims and dims[-1][1] == run:
         run *= dims.pop()[0]

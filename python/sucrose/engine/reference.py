@@ -10,11 +10,9 @@ import errno
 import os
 import threading
 import zlib
-from array import array
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import xxhash
 
@@ -27,6 +25,10 @@ from sucrose.engine.base import (
     WriteResult,
 )
 from sucrose.engine.blocks import blocks_of, memory_at
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator, Sequence
 
 _Result = TypeVar("_Result")
 
@@ -46,7 +48,7 @@ class FinishedTicket(Generic[_Result]):
     def cancel(self) -> None:
         """Comes too late: nothing is left to stop."""
 
-    def wait(self, timeout_s: float | None = None) -> _Result:
+    def wait(self, timeout_s: float | None = None) -> _Result:  # noqa: ARG002 - it has ended
         """Returns the result or raises the operation's error."""
         if self.error is not None:
             raise self.error
@@ -86,8 +88,8 @@ class ReferenceEngine:
         *,
         file_nbytes: int,
         digests: bytes = b"",
-        fresh: bool = False,
-        max_inflight_nbytes: int = 0,
+        fresh: bool = False,  # noqa: ARG002 - makes no difference here
+        max_inflight_nbytes: int = 0,  # noqa: ARG002 - one chunk is all it ever takes
     ) -> FinishedTicket[ReadResult]:
         """Fills `destinations` from `path`; see `Engine.read`."""
         _check_read(offsets, destinations, file_nbytes, digests)
@@ -127,7 +129,7 @@ class ReferenceEngine:
         ]
 
     def sync(self, paths: Sequence[str]) -> None:
-        """fsyncs files and directories, one after another; the first failure is raised."""
+        """Calls fsync on files and directories, one after another; the first failure is raised."""
         for path in paths:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -275,9 +277,7 @@ class _ChunkReader:
             offset += got
 
 
-def _check_read(
-    offsets: array[int], destinations: Extents, file_nbytes: int, digests: bytes
-) -> None:
+def _check_read(offsets: array[int], destinations: Extents, file_nbytes: int, digests: bytes) -> None:
     if len(offsets) != len(destinations.nbytes):
         raise ValueError(f"{len(offsets)} offsets for {len(destinations.nbytes)} destinations")
     end = 0

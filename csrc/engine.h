@@ -1,0 +1,60 @@
+// The core's face to Python: files in, tickets out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lifecycle.h"
+#include "pipeline.h"
+
+namespace sucrose {
+
+struct EngineOptions {
+    std::string io_backend = "auto"; // "auto", "io_uring" or "threads"
+    std::string read_mode = "auto";  // "auto", "buffered" or "direct"
+    std::size_t slot_count = 32;     // the ring, in chunks
+    std::size_t worker_count = 0;    // 0: one for each processor, up to 16
+    std::size_t io_depth = 16;       // threads of the threaded backend
+    std::uint64_t direct_min_nbytes = 1 << 20;
+};
+
+// Thread-safe. Belongs to the process that made it; any other gets ForkedProcess.
+class Engine {
+public:
+    // Throws Error where an option has an unknown value, or io_uring is demanded and not there.
+    explicit Engine(const EngineOptions &options);
+    // Waits for the jobs under way; in a forked child it leaves everything as it is.
+    ~Engine();
+    Engine(const Engine &) = delete;
+    Engine &operator=(const Engine &) = delete;
+
+    std::shared_ptr<WriteJob> write(std::string path, ExtentList sources, bool digest,
+                                    bool durable);
+    std::shared_ptr<ReadJob> read(std::string path, ExtentList destinations,
+                                  ReadJob::Options options);
+    // zlib's CRC-32 of each extent, all of which must be contiguous. Blocks.
+    std::vector<std::uint32_t> crc32(const ExtentList &sources);
+    // fsyncs files and directories side by side. Blocks; throws the first error.
+    void sync(const std::vector<std::string> &paths);
+
+    const Counters &counters() const;
+    std::string_view io_backend() const;
+    // Why io_uring is not used; empty where it is, or was not asked for.
+    const std::string &fallback_reason() const noexcept { return fallback_reason_; }
+    std::size_t worker_count() const;
+
+private:
+    Scheduler &scheduler() const;
+
+    ProcessGuard process_;
+    std::uint64_t direct_min_nbytes_;
+    ReadMode read_mode_;
+    std::string fallback_reason_;
+    std::unique_ptr<Scheduler> scheduler_;
+};
+
+} // namespace sucrose

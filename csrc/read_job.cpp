@@ -1,0 +1,190 @@
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "error.h"
+#include "pipeline.h"
+
+namespace sucrose {
+
+namespace {
+
+// Digested and copied at a time: what the digest has pulled into the nearest cache is copied from
+// there.
+constexpr std::size_t piece_nbytes = 64 << 10;
+
+// New pages of a large destination come as huge ones: 512 times fewer faults.
+void prepare_fresh_pages(const ExtentList &destinations) noexcept {
+    constexpr std::uintptr_t huge_page_nbytes = std::uintptr_t{2} << 20;
+    for (const Extent &extent : destinations.all()) {
+        const auto begin = reinterpret_cast<std::uintptr_t>(extent.address);
+        const std::uintptr_t first =
+            (begin + huge_page_nbytes - 1) / huge_page_nbytes * huge_page_nbytes;
+        const std::uintptr_t last = (begin + extent.nbytes) / huge_page_nbytes * huge_page_nbytes;
+        if (extent.layout < 0 && first < last) {
+            ::madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
+        }
+    }
+}
+
+} // namespace
+
+std::shared_ptr<ReadJob> ReadJob::create(Scheduler &scheduler, std::string path,
+                                         ExtentList destinations, Options options) {
+    Plan chunks = plan(destinations, options);
+    return std::shared_ptr<ReadJob>(new ReadJob(scheduler, std::move(path),
+                                                std::move(destinations), std::move(options),
+                                                std::move(chunks)));
+}
+
+ReadJob::ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations, Options options,
+                 Plan plan)
+    : Job(scheduler, plan.chunks.size(),
+          options.max_in_flight == 0 ? SIZE_MAX : options.max_in_flight, plan.nbytes),
+      destinations_(std::move(destinations)), options_(std::move(options)),
+      chunks_(std::move(plan.chunks)),
+      file_(std::move(path), options_.file_nbytes, options_.mode == ReadMode::direct) {
+    if (options_.fresh) {
+        prepare_fresh_pages(destinations_);
+    }
+}
+
+ReadJob::Plan ReadJob::plan(const ExtentList &destinations, const Options &options) {
+    if (destinations.end() > options.file_nbytes) {
+        throw Error("an extent lies beyond the end of the file");
+    }
+    const std::uint64_t chunk_count =
+        (options.file_nbytes + chunk_nbytes - 1) / chunk_nbytes;
+    if (!options.digests.empty() && options.digests.size() != chunk_count) {
+        throw Error("the number of digests does not fit the size of the file");
+    }
+    Plan plan;
+    auto add = [&](std::uint64_t index) {
+        plan.chunks.push_back(index);
+        plan.nbytes += std::min<std::uint64_t>(chunk_nbytes,
+                                               options.file_nbytes - index * chunk_nbytes);
+    };
+    if (options.whole_file) {
+        for (std::uint64_t index = 0; index < chunk_count; ++index) {
+            add(index);
+        }
+        return plan;
+    }
+    std::uint64_t next = 0;
+    for (const Extent &extent : destinations.all()) {
+        if (extent.nbytes == 0) {
+            continue;
+        }
+        const std::uint64_t last = (extent.offset + extent.nbytes - 1) / chunk_nbytes;
+        for (next = std::max(next, extent.offset / chunk_nbytes); next <= last; ++next) {
+            add(next);
+        }
+    }
+    return plan;
+}
+
+// All of the chunk where it is to be digested, else no more than extents want.
+ReadJob::Range ReadJob::range_of(std::size_t ordinal) const noexcept {
+    const std::uint64_t chunk_begin = chunks_[ordinal] * chunk_nbytes;
+    const std::uint64_t chunk_end =
+        std::min<std::uint64_t>(chunk_begin + chunk_nbytes, options_.file_nbytes);
+    if (!options_.digests.empty()) {
+        return {chunk_begin, chunk_end - chunk_begin};
+    }
+    const std::span<const Extent> extents = destinations_.all();
+    const Extent &first = extents[destinations_.first_after(chunk_begin)];
+    std::size_t last = destinations_.first_after(chunk_end - 1);
+    if (last == extents.size() || extents[last].offset >= chunk_end) {
+        --last;
+    }
+    const std::uint64_t begin = std::max(chunk_begin, first.offset);
+    const std::uint64_t end = std::min(chunk_end, extents[last].offset + extents[last].nbytes);
+    return {begin, end - begin};
+}
+
+void ReadJob::process(const ChunkPtr &chunk) {
+    const Range range = range_of(chunk->ordinal);
+    if (options_.mode == ReadMode::automatic) {
+        const std::span<const std::byte> cached = file_.resident(range.begin, range.nbytes);
+        if (!cached.empty()) {
+            scheduler_.counters().resident_nbytes += range.nbytes;
+            consume(chunk, range, cached, false);
+            return;
+        }
+    }
+    read(chunk, range);
+}
+
+void ReadJob::read(const ChunkPtr &chunk, const Range &range) {
+    const std::uint64_t skip = file_.direct() ? range.begin % block_nbytes : 0;
+    std::size_t nbytes = range.nbytes + skip;
+    if (file_.direct()) {
+        nbytes = (nbytes + block_nbytes - 1) / block_nbytes * block_nbytes;
+    }
+    std::byte *target = destinations_.contiguous(range.begin, range.nbytes);
+    const bool straight =
+        target != nullptr &&
+        (!file_.direct() || (skip == 0 && nbytes == range.nbytes &&
+                             reinterpret_cast<std::uintptr_t>(target) % block_nbytes == 0));
+    if (!straight) {
+        target = chunk->slot.data();
+    }
+    auto done = [this, chunk, range, target, skip, straight](int error) {
+        if (error != 0) {
+            chunk_done(chunk, 0, std::make_exception_ptr(SystemError(error, "pread", file_.path())));
+            return;
+        }
+        scheduler_.workers().post_front([this, chunk, range, target, skip, straight] {
+            consume(chunk, range, {target + skip, range.nbytes}, straight);
+        });
+    };
+    scheduler_.io().submit(std::make_unique<IoRequest>(IoRequest{
+        .kind = IoRequest::Kind::read,
+        .fd = file_.fd(),
+        .data = target,
+        .nbytes = nbytes,
+        .offset = range.begin - skip,
+        .required_nbytes = range.nbytes + skip,
+        .alignment = file_.direct() ? block_nbytes : 1,
+        .done = std::move(done),
+    }));
+}
+
+void ReadJob::consume(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> bytes,
+                      bool in_place) noexcept {
+    Digester digester;
+    const bool check = !options_.digests.empty();
+    for (std::size_t at = 0; at < bytes.size(); at += piece_nbytes) {
+        const auto piece = bytes.subspan(at, std::min(piece_nbytes, bytes.size() - at));
+        if (check) {
+            digester.update(piece);
+        }
+        if (!in_place) {
+            destinations_.scatter(range.begin + at, piece);
+        }
+    }
+    scheduler_.counters().read_nbytes += range.nbytes;
+    if (check) {
+        const std::uint64_t index = chunks_[chunk->ordinal];
+        if (const Digest found = digester.finish(); found != options_.digests[index]) {
+            const std::lock_guard lock(corrupt_mutex_);
+            corrupt_.push_back({index, options_.digests[index], found});
+        }
+    }
+    chunk_done(chunk, range.nbytes, nullptr);
+}
+
+std::vector<CorruptChunk> ReadJob::corrupt() const {
+    std::vector<CorruptChunk> sorted;
+    {
+        const std::lock_guard lock(corrupt_mutex_);
+        sorted = corrupt_;
+    }
+    std::sort(sorted.begin(), sorted.end(),
+              [](const CorruptChunk &a, const CorruptChunk &b) { return a.index < b.index; });
+    return sorted;
+}
+
+} // namespace sucrose

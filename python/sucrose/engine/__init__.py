@@ -1,0 +1,108 @@
+"""Moves bytes between memory and files: see `base` for the interface.
+
+Only this package imports the native core.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+
+from sucrose.engine.base import (
+    CHUNK_NBYTES,
+    DIGEST_NBYTES,
+    CorruptChunk,
+    Engine,
+    Extents,
+    ReadResult,
+    ReadTicket,
+    Strides,
+    Ticket,
+    WriteResult,
+    WriteTicket,
+)
+from sucrose.errors import ConfigError
+from sucrose.options import Options, current_options
+
+__all__ = [
+    "CHUNK_NBYTES",
+    "DIGEST_NBYTES",
+    "CorruptChunk",
+    "Engine",
+    "Extents",
+    "ReadResult",
+    "ReadTicket",
+    "Strides",
+    "Ticket",
+    "WriteResult",
+    "WriteTicket",
+    "build_info",
+    "get_engine",
+    "make_engine",
+]
+
+_lock = threading.Lock()
+_shared: dict[str, Engine] = {}
+
+
+def make_engine(options: Options) -> Engine:
+    """A new engine with threads and buffers of its own.
+
+    Raises:
+        ConfigError: `options` demand what this machine or build does not have.
+    """
+    if options.engine != "reference":
+        try:
+            from sucrose.engine.native import NativeEngine
+        except ImportError as error:
+            if options.engine == "native":
+                raise ConfigError(f"the native engine cannot be imported: {error}") from error
+        else:
+            try:
+                return NativeEngine(options)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+    from sucrose.engine.reference import ReferenceEngine
+
+    return ReferenceEngine()
+
+
+def get_engine(name: str | None = None) -> Engine:
+    """The process's engine, made by the first call; `name` is ``"native"`` or ``"reference"``.
+
+    Without a name it is the one that the options choose.
+    """
+    options = current_options()
+    wanted = options.engine if name is None else name
+    engine = _shared.get(wanted)
+    if engine is None:
+        with _lock:
+            engine = _shared.get(wanted)
+            if engine is None:
+                engine = make_engine(replace(options, engine=wanted))
+                _shared[wanted] = engine
+    return engine
+
+
+def build_info() -> dict[str, str]:
+    """How the package was built and what it finds here: compiler, flags, zstd, io_uring, CUDA.
+
+    Example:
+        >>> import sucrose
+        >>> sorted(sucrose.build_info())[:3]
+        ['build_type', 'compiler', 'cuda_driver']
+    """
+    try:
+        from sucrose import _core
+    except ImportError as error:
+        return {"engine": f"reference only: {error}"}
+    return dict(_core.build_info())
+
+
+def _forget_inherited_lock() -> None:
+    global _lock
+    _lock = threading.Lock()  # the parent may have held it while forking
+
+
+os.register_at_fork(after_in_child=_forget_inherited_lock)

@@ -1,0 +1,157 @@
+"""The engine over the C++ core."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from sucrose import _core
+from sucrose.engine.base import (
+    CHUNK_NBYTES,
+    CorruptChunk,
+    Extents,
+    ReadResult,
+    Strides,
+    WriteResult,
+)
+from sucrose.options import Options
+
+if _core.CHUNK_NBYTES != CHUNK_NBYTES:
+    raise ImportError("sucrose._core belongs to another version of sucrose: reinstall torch-sucrose")
+
+
+def _layouts(strided: list[Strides]) -> list[tuple[int, list[int], list[int], int]]:
+    return [(s.extent, list(s.shape), list(s.strides), s.itemsize) for s in strided]
+
+
+class _Ticket:
+    """Keeps the memory of an operation alive for as long as the core may touch it."""
+
+    def __init__(self, ticket: Any, memory: Extents | None) -> None:
+        self._ticket = ticket
+        self._memory = memory
+
+    def progress(self) -> tuple[int, int]:
+        done, total = self._ticket.progress()
+        return done, total
+
+    def cancel(self) -> None:
+        self._ticket.cancel()
+
+    def _wait(self, timeout_s: float | None) -> Any:
+        try:
+            outcome = self._ticket.wait(timeout_s)
+        except BaseException:
+            self._memory = None  # an error is raised only once nothing is running any more
+            raise
+        if outcome is None:
+            done, total = self.progress()
+            raise TimeoutError(f"{done} of {total} bytes were done after {timeout_s} s")
+        self._memory = None
+        return outcome
+
+    def __del__(self) -> None:
+        if self._memory is not None:  # dropped while under way
+            self._ticket.cancel()
+            try:
+                self._ticket.wait()
+            except (OSError, ValueError, MemoryError):
+                pass  # nobody is left who could be told
+
+
+class _WriteTicket(_Ticket):
+    def wait(self, timeout_s: float | None = None) -> WriteResult:
+        nbytes, digests = self._wait(timeout_s)
+        return WriteResult(nbytes=nbytes, digests=digests)
+
+
+class _ReadTicket(_Ticket):
+    def wait(self, timeout_s: float | None = None) -> ReadResult:
+        nbytes, corrupt = self._wait(timeout_s)
+        return ReadResult(
+            nbytes=nbytes,
+            corrupt=[CorruptChunk(index=i, expected=e, found=f) for i, e, f in corrupt],
+        )
+
+
+class NativeEngine:
+    """`engine.base.Engine` in C++: parallel, direct I/O, io_uring where it works."""
+
+    name = "native"
+
+    def __init__(self, options: Options) -> None:
+        self._engine = _core.Engine(
+            io_backend=options.io_backend,
+            read_mode=options.read_mode,
+            slot_count=options.ring_slots,
+            worker_count=options.workers,
+            io_depth=options.io_depth,
+            direct_min_nbytes=options.direct_min_nbytes,
+        )
+
+    def write(
+        self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True
+    ) -> _WriteTicket:
+        ticket = self._engine.write(
+            path,
+            sources.addresses,
+            sources.nbytes,
+            _layouts(sources.strided),
+            digest=digest,
+            durable=durable,
+        )
+        return _WriteTicket(ticket, sources)
+
+    def read(
+        self,
+        path: str,
+        offsets: array[int],
+        destinations: Extents,
+        *,
+        file_nbytes: int,
+        digests: bytes = b"",
+        fresh: bool = False,
+        max_inflight_nbytes: int = 0,
+    ) -> _ReadTicket:
+        ticket = self._engine.read(
+            path,
+            offsets,
+            destinations.addresses,
+            destinations.nbytes,
+            _layouts(destinations.strided),
+            file_nbytes=file_nbytes,
+            digests=digests,
+            whole_file=False,
+            fresh=fresh,
+            max_inflight_nbytes=max_inflight_nbytes,
+        )
+        return _ReadTicket(ticket, destinations)
+
+    def verify(self, path: str, *, file_nbytes: int, digests: bytes) -> _ReadTicket:
+        nothing = Extents()
+        ticket = self._engine.read(
+            path,
+            array("Q"),
+            nothing.addresses,
+            nothing.nbytes,
+            [],
+            file_nbytes=file_nbytes,
+            digests=digests,
+            whole_file=True,
+            fresh=False,
+            max_inflight_nbytes=0,
+        )
+        return _ReadTicket(ticket, nothing)
+
+    def digest(self, data: bytes | bytearray | memoryview) -> bytes:
+        return _core.digest(data)
+
+    def crc32(self, sources: Extents) -> list[int]:
+        return self._engine.crc32(sources.addresses, sources.nbytes)
+
+    def sync(self, paths: Sequence[str]) -> None:
+        self._engine.sync(list(paths))
+
+    def stats(self) -> dict[str, Any]:
+        return {"engine": self.name, **self._engine.stats()}

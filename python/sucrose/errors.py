@@ -1,0 +1,84 @@
+"""Everything this package raises on purpose.
+
+SucroseError
+├── StorageError (OSError)                    a read, write, sync or rename failed; keeps its errno
+├── CorruptionError                           bytes on disk are not the bytes that were saved
+├── FormatVersionError                        written by a newer release than this one
+├── IncompleteSnapshotError (FileNotFoundError)   no commit record: never finished, or no snapshot at all
+├── UnsafeObjectError                         restoring would unpickle more than the weights_only subset
+├── StateMismatchError (RuntimeError)         the program's state and the snapshot do not fit together
+├── UnsupportedError (TypeError)              a value that cannot be saved, such as a meta tensor
+├── CudaError                                 the CUDA driver refused a call
+├── ForkError                                 the engine was used in a forked child
+└── ConfigError (ValueError)                  an option or environment variable has a bad value
+
+Every error carries what it is about: `path`, `key` and `offset` are None where they do not apply.
+"""
+
+from __future__ import annotations
+
+
+class SucroseError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        path: file or snapshot the error is about.
+        key: logical path of the value, e.g. ``"0/model/weight"``.
+        offset: byte offset in the file.
+    """
+
+    path: str | None
+    key: str | None
+    offset: int | None
+
+    def __init__(
+        self,
+        *args: object,
+        path: str | None = None,
+        key: str | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(*args)
+        self.path = path
+        self.key = key
+        self.offset = offset
+
+
+class StorageError(SucroseError, OSError):
+    """A storage operation failed; `errno` and `strerror` are those of the system call."""
+
+
+class CorruptionError(SucroseError):
+    """What is on disk differs from what was saved."""
+
+
+class FormatVersionError(SucroseError):
+    """The snapshot was written by a newer release."""
+
+
+class IncompleteSnapshotError(SucroseError, FileNotFoundError):
+    """There is no commit record at the path."""
+
+
+class UnsafeObjectError(SucroseError):
+    """A stored object needs `allow_pickle=True` to be restored."""
+
+
+class StateMismatchError(SucroseError, RuntimeError):
+    """Keys, shapes or dtypes of the program's state differ from the snapshot's."""
+
+
+class UnsupportedError(SucroseError, TypeError):
+    """The value cannot be saved."""
+
+
+class CudaError(SucroseError):
+    """A CUDA driver call failed."""
+
+
+class ForkError(SucroseError):
+    """The engine was first used in another process and does not survive a fork."""
+
+
+class ConfigError(SucroseError, ValueError):
+    """An option or environment variable has a value that is not allowed."""

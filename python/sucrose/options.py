@@ -1,0 +1,96 @@
+"""Every knob in one place: defaults, and the environment variables that override them.
+
+| variable | option | default | meaning |
+| --- | --- | --- | --- |
+| `SUCROSE_ENGINE` | `engine` | `auto` | `native`, `reference`, or native where it can be imported |
+| `SUCROSE_IO_BACKEND` | `io_backend` | `auto` | `io_uring`, `threads`, or io_uring where it works |
+| `SUCROSE_READ_MODE` | `read_mode` | `auto` | `buffered`, `direct`, or from the page cache where it holds the data |
+| `SUCROSE_RING_SLOTS` | `ring_slots` | 32 | staging buffers of 4 MiB each |
+| `SUCROSE_WORKERS` | `workers` | 0 | threads that copy and digest; 0 is one for each processor, up to 16 |
+| `SUCROSE_IO_DEPTH` | `io_depth` | 16 | threads of the threaded backend |
+| `SUCROSE_DIRECT_MIN_NBYTES` | `direct_min_nbytes` | 1 MiB | smaller files go through the page cache |
+| `SUCROSE_MAX_FILE_NBYTES` | `max_file_nbytes` | 16 GiB | past it a snapshot begins another data file |
+| `SUCROSE_MAX_CHUNK_NBYTES` | `max_chunk_nbytes` | 0 | larger tensors are listed as several pieces; 0 never |
+
+The `engine` and I/O options are read when the engine is first used, the rest by each `take`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sucrose.errors import ConfigError
+
+_ALLOWED = {
+    "engine": ("auto", "native", "reference"),
+    "io_backend": ("auto", "io_uring", "threads"),
+    "read_mode": ("auto", "buffered", "direct"),
+}
+_MINIMUM = {"ring_slots": 1, "io_depth": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the table above lists; sizes in bytes."""
+
+    engine: str = "auto"
+    io_backend: str = "auto"
+    read_mode: str = "auto"
+    ring_slots: int = 32
+    workers: int = 0
+    io_depth: int = 16
+    direct_min_nbytes: int = 1 << 20
+    max_file_nbytes: int = 16 << 30
+    max_chunk_nbytes: int = 0
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Options:
+        """Defaults with the overrides of `environ`.
+
+        Raises:
+            ConfigError: a value is not one of the allowed ones.
+        """
+        given: dict[str, Any] = {}
+        for option in fields(cls):
+            variable = f"SUCROSE_{option.name.upper()}"
+            if variable in environ:
+                given[option.name] = _parse(option.name, variable, environ[variable])
+        return cls(**given)
+
+
+def _parse(name: str, variable: str, text: str) -> str | int:
+    if name in _ALLOWED:
+        if text not in _ALLOWED[name]:
+            raise ConfigError(f"{variable}={text!r}: expected one of {', '.join(_ALLOWED[name])}")
+        return text
+    minimum = _MINIMUM.get(name, 0)
+    try:
+        value = int(text)
+    except ValueError:
+        value = minimum - 1
+    if value < minimum:
+        raise ConfigError(f"{variable}={text!r}: expected a whole number of at least {minimum}")
+    return value
+
+
+_overrides: ContextVar[tuple[tuple[str, Any], ...]] = ContextVar("sucrose_options", default=())
+
+
+def current_options() -> Options:
+    """The options in force: defaults, then environment, then `override_options`."""
+    return replace(Options.from_environment(os.environ), **dict(_overrides.get()))
+
+
+@contextmanager
+def override_options(**values: Any) -> Iterator[None]:
+    """Sets options for the code inside the `with` block, in this thread."""
+    token = _overrides.set((*_overrides.get(), *values.items()))
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
