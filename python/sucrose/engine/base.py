@@ -8,6 +8,7 @@ bytes and the same results.
 
 from __future__ import annotations
 
+import ctypes
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,12 @@ class Extents:
         """Adds `nbytes` bytes at `address`."""
         self.addresses.append(address)
         self.nbytes.append(nbytes)
+
+    def append_bytes(self, data: bytes) -> None:
+        """Adds `data` and keeps it alive."""
+        address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
+        self.append(address or 0, len(data))
+        self.keep_alive.append(data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

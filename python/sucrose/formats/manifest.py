@@ -1,0 +1,248 @@
+"""`.snapshot_metadata`: the manifest, in torchsnapshot's schema 0.1.0.
+
+The metadata is one JSON object with exactly `version`, `world_size` and `manifest`; the manifest
+maps ``"<rank>/<logical path>"`` to entries. Containers (dict, OrderedDict, list) are entries of
+their own, so that the nesting can be rebuilt. Older files are the same in YAML.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+
+import msgspec
+
+from sucrose.errors import CorruptionError, FormatVersionError
+
+MANIFEST_VERSION = "0.1.0"
+METADATA_FILE = ".snapshot_metadata"
+
+BUFFER_PROTOCOL = "buffer_protocol"
+"""Serializer of tensors whose bytes lie in a file as they lie in memory, row-major."""
+TORCH_SAVE = "torch_save"
+"""Serializer of values that `torch.save` wrote."""
+
+
+class _Entry(msgspec.Struct, tag_field="type", gc=False):
+    @property
+    def type(self) -> str:
+        """Name of the entry's kind in the file."""
+        return str(self.__struct_config__.tag)
+
+
+class TensorEntry(_Entry, tag="Tensor"):
+    """A dense tensor, in the bytes `byte_range` (begin, end) of the file `location`."""
+
+    location: str
+    serializer: str
+    dtype: str
+    shape: list[int]
+    replicated: bool
+    byte_range: tuple[int, int] | None = None
+
+
+class Shard(msgspec.Struct, gc=False):
+    """A rectangular part of a larger tensor, `sizes` large and beginning at `offsets`."""
+
+    offsets: list[int]
+    sizes: list[int]
+    tensor: TensorEntry
+
+
+class ChunkedTensorEntry(_Entry, tag="ChunkedTensor"):
+    """A tensor stored in several parts, which cover it without overlaps."""
+
+    dtype: str
+    shape: list[int]
+    chunks: list[Shard]
+    replicated: bool
+
+
+class ShardedTensorEntry(_Entry, tag="ShardedTensor"):
+    """One rank's shards of a tensor that is spread over ranks."""
+
+    shards: list[Shard]
+
+
+class DTensorEntry(_Entry, tag="DTensor"):
+    """One rank's shards of a DTensor; `dim_map` lists the mesh axes that each dimension is on."""
+
+    shards: list[Shard]
+    mesh: Any
+    dim_map: list[list[int]]
+
+
+class ObjectEntry(_Entry, tag="object"):
+    """A pickled value in a file of its own."""
+
+    location: str
+    serializer: str
+    obj_type: str
+    replicated: bool
+
+
+class DictEntry(_Entry, tag="dict"):
+    """A dict; its values are the entries below this path."""
+
+    keys: list[int | str]
+
+
+class OrderedDictEntry(_Entry, tag="OrderedDict"):
+    """An OrderedDict, like `DictEntry`."""
+
+    keys: list[int | str]
+
+
+class ListEntry(_Entry, tag="list"):
+    """A list; its items are the entries ``<path>/0``, ``<path>/1``, …"""
+
+
+class PrimitiveEntry(_Entry):
+    """A value that stands in the manifest itself."""
+
+    serialized_value: str
+    replicated: bool
+    readable: str | None = None
+
+    @classmethod
+    def from_value(cls, value: int | float | bool | str | bytes) -> PrimitiveEntry:
+        """The entry for `value`, whose type must be exactly one of the five."""
+        return _PRIMITIVES[type(value)].encode(value)
+
+    @classmethod
+    def encode(cls, value: Any) -> PrimitiveEntry:
+        """Entry of this class for `value`."""
+        return cls(str(value), False)
+
+    def get_value(self) -> int | float | bool | str | bytes:
+        """The value itself. Raises ValueError where its text is malformed."""
+        raise ValueError(f"{self.type} is no primitive type")
+
+
+class IntEntry(PrimitiveEntry, tag="int"):
+    """An int, in decimal digits."""
+
+    def get_value(self) -> int:
+        return int(self.serialized_value)
+
+
+class BoolEntry(PrimitiveEntry, tag="bool"):
+    """``True`` or ``False``."""
+
+    def get_value(self) -> bool:
+        if self.serialized_value not in ("True", "False"):
+            raise ValueError(f"{self.serialized_value!r} is neither True nor False")
+        return self.serialized_value == "True"
+
+
+class FloatEntry(PrimitiveEntry, tag="float"):
+    """A float: base64 of its eight bytes, little-endian, so that no bit is lost."""
+
+    @classmethod
+    def encode(cls, value: float) -> FloatEntry:
+        packed = base64.b64encode(struct.pack("<d", value)).decode("ascii")
+        return cls(packed, False, str(value))
+
+    def get_value(self) -> float:
+        packed = base64.b64decode(self.serialized_value, validate=True)
+        if len(packed) != struct.calcsize("<d"):
+            raise ValueError(f"{self.serialized_value!r} is not eight bytes in base64")
+        return float(struct.unpack("<d", packed)[0])
+
+
+class StrEntry(PrimitiveEntry, tag="str"):
+    """A str, as it is."""
+
+    def get_value(self) -> str:
+        return self.serialized_value
+
+
+class BytesEntry(PrimitiveEntry, tag="bytes"):
+    """Bytes, in base64."""
+
+    @classmethod
+    def encode(cls, value: bytes) -> BytesEntry:
+        return cls(base64.b64encode(value).decode("ascii"), False)
+
+    def get_value(self) -> bytes:
+        return base64.b64decode(self.serialized_value, validate=True)
+
+
+_PRIMITIVES: dict[type, type[PrimitiveEntry]] = {
+    int: IntEntry,
+    float: FloatEntry,
+    bool: BoolEntry,
+    str: StrEntry,
+    bytes: BytesEntry,
+}
+
+Entry = (
+    TensorEntry
+    | ChunkedTensorEntry
+    | ShardedTensorEntry
+    | DTensorEntry
+    | ObjectEntry
+    | DictEntry
+    | OrderedDictEntry
+    | ListEntry
+    | IntEntry
+    | FloatEntry
+    | BoolEntry
+    | StrEntry
+    | BytesEntry
+)
+Manifest = dict[str, Entry]
+
+
+class SnapshotMetadata(msgspec.Struct, gc=False):
+    """The commit record of a snapshot."""
+
+    version: str
+    world_size: int
+    manifest: Manifest
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(SnapshotMetadata)
+
+
+def encode_metadata(metadata: SnapshotMetadata) -> bytes:
+    """JSON that torchsnapshot reads too."""
+    return _encoder.encode(metadata)
+
+
+def decode_metadata(data: bytes, *, path: str) -> SnapshotMetadata:
+    """Parses JSON, or the YAML of older releases.
+
+    Args:
+        data: contents of the file.
+        path: where they come from, for messages.
+
+    Raises:
+        CorruptionError: not the metadata of a snapshot.
+        FormatVersionError: a newer schema than 0.1.x.
+    """
+    try:
+        metadata = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        metadata = _decode_yaml(data, path, error)
+    if not metadata.version.startswith("0.1."):
+        raise FormatVersionError(
+            f"{path}: manifest version {metadata.version!r}, this release reads 0.1.x: "
+            "restore it with a newer torch-sucrose",
+            path=path,
+        )
+    return metadata
+
+
+def _decode_yaml(data: bytes, path: str, json_error: Exception) -> SnapshotMetadata:
+    import yaml
+
+    try:
+        if data.lstrip().startswith(b"{"):  # JSON, and broken
+            raise json_error
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        return msgspec.convert(yaml.load(data, loader), SnapshotMetadata)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CorruptionError(f"{path} is not the metadata of a snapshot: {error}", path=path) from error

@@ -1,0 +1,1 @@
+"""Application state to storage and back: `Snapshot`, and the single-file `save` and `load`."""

@@ -1,0 +1,81 @@
+"""Leaves that are neither tensors nor primitives, as `torch.save` files."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+from urllib.parse import quote
+
+import torch
+
+from sucrose.errors import CorruptionError, UnsafeObjectError, UnsupportedError
+
+_MAX_NAME_NBYTES = 200  # of a path segment; file systems allow 255
+
+
+def dump_object(value: Any, key: str) -> bytes:
+    """Pickles `value`, which stands at the logical path `key`.
+
+    Raises:
+        UnsupportedError: it cannot be pickled.
+    """
+    buffer = io.BytesIO()
+    try:
+        torch.save(value, buffer)
+    except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
+        raise UnsupportedError(
+            f"{key!r} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be pickled: {error}",
+            key=key,
+        ) from error
+    return buffer.getvalue()
+
+
+def load_object(data: bytes, *, key: str, path: str, allow_pickle: bool) -> Any:
+    """The inverse of `dump_object`.
+
+    Args:
+        data: contents of the file.
+        key: logical path of the value, for messages.
+        path: the file, for messages.
+        allow_pickle: whether the pickle may run code. Without it only types that torch holds for
+            harmless are restored.
+
+    Raises:
+        UnsafeObjectError: the value needs `allow_pickle`.
+        CorruptionError: not a torch.save file.
+    """
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=not allow_pickle)
+    except pickle.UnpicklingError as error:
+        if allow_pickle:
+            raise CorruptionError(f"{path}: {key!r} is no pickle: {error}", path=path, key=key) from error
+        raise UnsafeObjectError(
+            f"{path}: {key!r} is more than tensors and plain values, and unpickling it could run "
+            "any code. If you trust whoever wrote the snapshot, pass allow_pickle=True, or allow "
+            f"its type with torch.serialization.add_safe_globals. ({_first_line(error)})",
+            path=path,
+            key=key,
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise CorruptionError(
+            f"{path}: {key!r} is not a file of torch.save: {_first_line(error)}", path=path, key=key
+        ) from error
+
+
+def object_location(logical_path: str, digest: bytes) -> str:
+    """File for the object at ``"<rank>/<path>"``, relative to the snapshot.
+
+    A path that a file system might refuse, or read as something else, becomes its digest.
+    """
+    segments = logical_path.split("/")
+    plain = all(
+        segment not in ("", ".", "..") and "\0" not in segment and len(segment.encode()) <= _MAX_NAME_NBYTES
+        for segment in segments
+    )
+    rank = quote(segments[0], safe="")
+    return f"objects/{logical_path}" if plain else f"objects/{rank}/{digest.hex()}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,197 @@
+"""Reading tensors: from pieces of files into memory, in as few requests as there are files.
+
+A `ReadBatch` collects what is wanted, then reads it at once. Pieces go straight into the tensors'
+memory where the engine can write there; where it cannot (another device, another dtype, overlapping
+elements) they go through a temporary tensor and `Tensor.copy_`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from sucrose.engine import CHUNK_NBYTES, CorruptChunk, Engine, Extents, ReadTicket
+from sucrose.errors import CorruptionError
+from sucrose.formats.index import SnapshotIndex
+from sucrose.formats.manifest import TensorEntry
+from sucrose.snapshot.progress import wait_showing_progress
+from sucrose.snapshot.tensors import DTYPES, HostMemory, destination_memory, empty_like_entry
+from sucrose.storage import LocalDirectory
+
+
+class _Piece(NamedTuple):
+    begin: int
+    memory: HostMemory
+    key: str
+
+
+class ReadBatch:
+    """Pieces of the files of one snapshot, to be read together. Not thread-safe."""
+
+    def __init__(
+        self,
+        storage: LocalDirectory,
+        index: SnapshotIndex | None,
+        engine: Engine,
+        *,
+        verify: bool,
+        show_progress: bool | None,
+        max_inflight_nbytes: int = 0,
+    ) -> None:
+        self._storage = storage
+        self._index = index
+        self._engine = engine
+        self._verify = verify
+        self._show_progress = show_progress
+        self._max_inflight_nbytes = max_inflight_nbytes
+        self._pieces: dict[str, list[_Piece]] = {}
+        self._afterwards: list[Callable[[], object]] = []
+        self._only_fresh = True
+        self.nbytes = 0
+
+    def add(self, entry: TensorEntry, into: torch.Tensor, key: str, *, fresh: bool) -> None:
+        """Reads the bytes of `entry`, which has `into`'s shape, into that tensor.
+
+        Args:
+            entry: has `buffer_protocol`, and passed `check_entry`.
+            into: any device and strides; a dtype other than the entry's is cast to.
+            key: logical path, for messages.
+            fresh: nothing has touched the tensor's memory yet.
+        """
+        if into.numel() == 0:
+            return
+        dtype = DTYPES[entry.dtype]
+        memory = destination_memory(into) if into.dtype == dtype else None
+        if memory is None:
+            temporary = empty_like_entry(dtype, entry.shape)
+            memory = destination_memory(temporary)
+            assert memory is not None  # it is new, contiguous and on the host
+            self._afterwards.append(lambda: into.copy_(temporary))
+            fresh = True
+        begin = 0 if entry.byte_range is None else entry.byte_range[0]
+        self._pieces.setdefault(entry.location, []).append(_Piece(begin, memory, key))
+        self._only_fresh &= fresh
+        self.nbytes += memory.nbytes
+
+    def copy_afterwards(self, loaded: torch.Tensor, into: torch.Tensor) -> None:
+        """Copies a tensor that is in memory already into `into`, when the rest is read."""
+        self._afterwards.append(lambda: into.copy_(loaded))
+
+    def read(self) -> None:
+        """Reads everything that was added.
+
+        Raises:
+            CorruptionError: bytes differ from what was saved; names the tensor, file and offset.
+            OSError: reading failed.
+        """
+        tickets: list[ReadTicket] = []
+        waves: list[tuple[str, list[_Piece]]] = []
+        try:
+            for location, pieces in self._pieces.items():
+                for wave in _without_overlaps(pieces):
+                    tickets.append(self._submit(location, wave))
+                    waves.append((location, wave))
+        except BaseException:
+            for ticket in tickets:
+                ticket.cancel()
+            raise
+        results = wait_showing_progress(tickets, "restoring", show=self._show_progress)
+        for (location, wave), result in zip(waves, results, strict=True):
+            if result.corrupt:
+                raise self._corruption(location, wave, result.corrupt[0])
+        with torch.no_grad():
+            for copy in self._afterwards:
+                copy()
+
+    def _submit(self, location: str, pieces: list[_Piece]) -> ReadTicket:
+        offsets = array("Q")
+        extents = Extents()
+        for piece in pieces:
+            offsets.append(piece.begin)
+            piece.memory.append_to(extents)
+        extents.keep_alive.append(pieces)
+        record = self._index.files.get(location) if self._index is not None else None
+        if self._index is not None and record is None:
+            raise CorruptionError(
+                f"{self._storage.root}: the index does not know {location!r}, which the manifest "
+                "refers to",
+                path=self._storage.root,
+            )
+        return self._engine.read(
+            self._storage.path_of(location),
+            offsets,
+            extents,
+            file_nbytes=self._file_nbytes(location, pieces, record.nbytes if record else None),
+            digests=record.packed_digests() if record and self._verify else b"",
+            fresh=self._only_fresh,
+            max_inflight_nbytes=self._max_inflight_nbytes,
+        )
+
+    def _file_nbytes(self, location: str, pieces: list[_Piece], expected: int | None) -> int:
+        path = self._storage.path_of(location)
+        try:
+            actual = self._storage.size(location)
+        except FileNotFoundError as error:
+            raise CorruptionError(
+                f"{path} is missing; it has {pieces[0].key!r}", path=path, key=pieces[0].key
+            ) from error
+        last = max(pieces, key=lambda piece: piece.begin + piece.memory.nbytes)
+        needed = last.begin + last.memory.nbytes
+        if (expected is not None and actual != expected) or needed > actual:
+            raise CorruptionError(
+                f"{path} has {actual} bytes, expected {expected or f'at least {needed}'}. The file "
+                "was changed after the snapshot was committed; restore an older snapshot",
+                path=path,
+                key=last.key,
+                offset=min(actual, expected or needed),
+            )
+        return actual
+
+    def _corruption(
+        self, location: str, pieces: list[_Piece], chunk: CorruptChunk
+    ) -> CorruptionError:
+        path = self._storage.path_of(location)
+        begin = chunk.index * CHUNK_NBYTES
+        end = begin + CHUNK_NBYTES
+        key = next(
+            (p.key for p in pieces if p.begin < end and begin < p.begin + p.memory.nbytes),
+            pieces[0].key,
+        )
+        return CorruptionError(
+            f"chunk {chunk.index} of {key!r} in {path}: digest {chunk.found} != {chunk.expected} "
+            f"at offset {begin}. The file was changed after the snapshot was committed; restore "
+            "an older snapshot, and see Snapshot.verify() for what else is damaged",
+            path=path,
+            key=key,
+            offset=begin,
+        )
+
+
+def _without_overlaps(pieces: list[_Piece]) -> list[list[_Piece]]:
+    """Groups of pieces, each in file order and without overlaps: the engine reads a byte once.
+
+    Tied tensors that are restored into separate ones take several groups.
+    """
+    remaining = sorted(pieces, key=lambda piece: piece.begin)
+    waves: list[list[_Piece]] = []
+    while remaining:
+        wave: list[_Piece] = []
+        later: list[_Piece] = []
+        taken: set[tuple[int, int, int]] = set()
+        end = 0
+        for piece in remaining:
+            where = (piece.begin, piece.memory.address, piece.memory.nbytes)
+            if where in taken:
+                continue  # a tied tensor into a tied tensor
+            if piece.begin < end:
+                later.append(piece)
+                continue
+            taken.add(where)
+            wave.append(piece)
+            end = piece.begin + piece.memory.nbytes
+        waves.append(wave)
+        remaining = later
+    return waves

@@ -1,0 +1,280 @@
+"""Restoring statefuls in place.
+
+1. match   every stateful's present state dict is walked beside the manifest; shapes, dtypes and
+           keys are compared, and every mismatch is collected
+2. read    only if all of them fit: one batch for all tensors, straight into their memory
+3. load    load_state_dict() of each stateful; the random generators last
+
+A mismatch therefore leaves everything as it was. Damaged bytes are found while they are read, when
+some tensors have been overwritten already: that error says to restore an older snapshot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sucrose.errors import CorruptionError, StateMismatchError
+from sucrose.formats.manifest import (
+    TORCH_SAVE,
+    ChunkedTensorEntry,
+    DictEntry,
+    DTensorEntry,
+    Entry,
+    ListEntry,
+    ObjectEntry,
+    OrderedDictEntry,
+    PrimitiveEntry,
+    ShardedTensorEntry,
+    SnapshotMetadata,
+    TensorEntry,
+)
+from sucrose.snapshot.entries import (
+    check_dtype_and_shape,
+    check_tensor_entry,
+    children,
+    find_entry,
+    shards_of,
+)
+from sucrose.snapshot.flatten import encode_key
+from sucrose.snapshot.reading import ReadBatch
+from sucrose.snapshot.rng_state import RNGState
+from sucrose.snapshot.tensors import DTYPES, empty_like_entry, is_restorable_in_place
+
+ObjectLoader = Callable[[str, str], Any]
+"""(location, key) to the object."""
+
+_RANK = 0
+_MAX_MISMATCHES_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreReport:
+    """What a restore did.
+
+    Attributes:
+        statefuls: keys of the application state, in the order in which they were loaded.
+        tensors: number of tensors read.
+        nbytes: their bytes.
+        seconds: wall time.
+    """
+
+    statefuls: tuple[str, ...]
+    tensors: int
+    nbytes: int
+    seconds: float
+
+
+class StateReader:
+    """Rebuilds values from the manifest; tensors are filled by a later `batch.read()`.
+
+    With a target, tensors of it that fit are the ones to be filled. Not thread-safe.
+    """
+
+    def __init__(
+        self,
+        metadata: SnapshotMetadata,
+        batch: ReadBatch,
+        load: ObjectLoader,
+        state_dict_metadata: Mapping[str, Any],
+        *,
+        cast: bool,
+    ) -> None:
+        self._metadata = metadata
+        self._batch = batch
+        self._load = load
+        self._state_dict_metadata = state_dict_metadata
+        self._cast = cast
+        self._fresh: dict[tuple[str, tuple[int, int]], torch.Tensor] = {}
+        self.mismatches: list[str] = []
+        self.tensors = 0
+
+    def build(self, path: str, entry: Entry, target: Any = None) -> Any:
+        """The value of `entry`, which stands at `path`."""
+        if type(entry) is TensorEntry:
+            return self._tensor(path, entry, target)
+        if isinstance(entry, (DictEntry, OrderedDictEntry)):
+            return self._mapping(path, entry, target)
+        if isinstance(entry, ListEntry):
+            targets = target if isinstance(target, list) else []
+            manifest = self._metadata.manifest
+            return [
+                self.build(child, manifest[child], targets[i] if i < len(targets) else None)
+                for i, child in enumerate(children(manifest, path))
+            ]
+        if isinstance(entry, PrimitiveEntry):
+            try:
+                return entry.get_value()
+            except ValueError as error:
+                raise CorruptionError(f"{path!r}: {error}", key=path) from error
+        if isinstance(entry, ObjectEntry):
+            return self._load(entry.location, path)
+        assert isinstance(entry, (ChunkedTensorEntry, ShardedTensorEntry, DTensorEntry))
+        return self._tensor_in_parts(path, entry, target)
+
+    def _mapping(self, path: str, entry: DictEntry | OrderedDictEntry, target: Any) -> Any:
+        result: Any = OrderedDict() if type(entry) is OrderedDictEntry else {}
+        targets = target if isinstance(target, Mapping) else {}
+        manifest = self._metadata.manifest
+        for key in entry.keys:
+            child = f"{path}/{encode_key(key)}"
+            child_entry = manifest.get(child)
+            if child_entry is None:
+                raise CorruptionError(f"{path!r} has the key {key!r}, but {child!r} is missing", key=child)
+            result[key] = self.build(child, child_entry, targets.get(key))
+        saved = self._state_dict_metadata.get(path)
+        if saved is not None:
+            result._metadata = OrderedDict(saved)
+        return result
+
+    def _tensor(self, path: str, entry: TensorEntry, target: Any) -> Any:
+        check_tensor_entry(path, entry)
+        if entry.serializer == TORCH_SAVE:
+            return self._pickled_tensor(path, entry, target)
+        into = self._destination(path, entry.dtype, entry.shape, target)
+        if into is None:
+            byte_range = entry.byte_range or (0, -1)
+            shared = self._fresh.get((entry.location, byte_range))
+            if shared is not None:  # tied when it was saved
+                dtype = DTYPES[entry.dtype]
+                return shared if shared.dtype == dtype and list(shared.shape) == entry.shape else (
+                    shared.view(-1).view(dtype).view(entry.shape)
+                )
+            into = empty_like_entry(DTYPES[entry.dtype], entry.shape)
+            if into.numel() > 0:
+                self._fresh[entry.location, byte_range] = into
+            self._batch.add(entry, into, path, fresh=True)
+        else:
+            self._batch.add(entry, into, path, fresh=False)
+        self.tensors += 1
+        return into
+
+    def _tensor_in_parts(self, path: str, entry: Entry, target: Any) -> torch.Tensor:
+        dtype, shape, parts = shards_of(self._metadata, path, entry)
+        into = self._destination(path, dtype, shape, target)
+        fresh = into is None
+        if into is None:
+            into = empty_like_entry(DTYPES[dtype], shape)
+        for part in parts:
+            region = into.detach()
+            for dim, (offset, size) in enumerate(zip(part.offsets, part.sizes, strict=True)):
+                region = region.narrow(dim, offset, size)
+            if part.tensor.serializer == TORCH_SAVE:
+                self._batch.copy_afterwards(self._load(part.tensor.location, path), region)
+            else:
+                self._batch.add(part.tensor, region, path, fresh=fresh)
+        self.tensors += 1
+        return into
+
+    def _pickled_tensor(self, path: str, entry: TensorEntry, target: Any) -> Any:
+        loaded = self._load(entry.location, path)
+        if not isinstance(loaded, torch.Tensor):
+            raise CorruptionError(
+                f"{path!r}: {entry.location} has a {type(loaded).__name__}, expected a tensor",
+                key=path,
+            )
+        self.tensors += 1
+        into = self._destination(path, str(loaded.dtype), list(loaded.shape), target)
+        if into is None:
+            return loaded
+        self._batch.copy_afterwards(loaded, into)
+        return into
+
+    def _destination(
+        self, path: str, dtype: str, shape: list[int], target: Any
+    ) -> torch.Tensor | None:
+        """The tensor of the program to fill; None where there is none, or a mismatch was noted."""
+        if not isinstance(target, torch.Tensor) or not is_restorable_in_place(target):
+            return None
+        check_dtype_and_shape(path, dtype, shape)
+        if list(target.shape) != shape:
+            self.mismatches.append(f"{path!r} has the shape {list(target.shape)}, saved {shape}")
+            return None
+        if target.dtype != DTYPES[dtype] and not self._cast:
+            self.mismatches.append(
+                f"{path!r} has the dtype {target.dtype}, saved {dtype} (cast=True converts)"
+            )
+            return None
+        return target
+
+
+    def raise_mismatches(self) -> None:
+        """Raises StateMismatchError where targets did not fit; nothing has been changed by then."""
+        if self.mismatches:
+            shown = "\n  ".join(self.mismatches[:_MAX_MISMATCHES_SHOWN])
+            more = len(self.mismatches) - _MAX_MISMATCHES_SHOWN
+            raise StateMismatchError(
+                f"the snapshot does not fit the program's state; nothing was restored:\n  {shown}"
+                + (f"\n  and {more} more" if more > 0 else "")
+            )
+
+
+def restore_app_state(
+    app_state: Mapping[str, Any],
+    metadata: SnapshotMetadata,
+    reader: StateReader,
+    batch: ReadBatch,
+    *,
+    strict: bool,
+) -> RestoreReport:
+    """Restores a checked `app_state`; see the head of this file.
+
+    Raises:
+        RuntimeError: a key of `app_state` is not in the snapshot.
+        StateMismatchError: shapes, dtypes or keys differ; nothing was changed.
+    """
+    started = time.perf_counter()
+    keys = sorted(app_state, key=lambda key: isinstance(app_state[key], RNGState))  # stable
+    entries = {key: find_entry(metadata, f"{_RANK}/{encode_key(key)}") for key in keys}
+    state_dicts: dict[str, Any] = {}
+    for key in keys:
+        stateful = app_state[key]
+        present = None if isinstance(stateful, RNGState) else stateful.state_dict()
+        path = f"{_RANK}/{encode_key(key)}"
+        state_dicts[key] = reader.build(path, entries[key], present)
+        reader.mismatches += _key_mismatches(path, stateful, present, state_dicts[key], strict)
+    reader.raise_mismatches()
+    batch.read()
+    for key in keys:
+        stateful = app_state[key]
+        if isinstance(stateful, torch.nn.Module):
+            stateful.load_state_dict(state_dicts[key], strict=strict)
+        else:
+            stateful.load_state_dict(state_dicts[key])
+    return RestoreReport(
+        statefuls=tuple(keys),
+        tensors=reader.tensors,
+        nbytes=batch.nbytes,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _key_mismatches(
+    path: str, stateful: Any, present: Any, saved: Any, strict: bool
+) -> list[str]:
+    """What load_state_dict would refuse, found before anything is overwritten."""
+    if isinstance(stateful, torch.nn.Module) and strict and isinstance(saved, Mapping):
+        missing = [key for key in present if key not in saved]
+        unexpected = [key for key in saved if key not in present]
+        return [f"{path!r} has {key!r}, which was not saved" for key in missing] + [
+            f"{path!r} has no {key!r}, which was saved" for key in unexpected
+        ]
+    if isinstance(stateful, torch.optim.Optimizer):
+        return _group_mismatches(path, present, saved)
+    return []
+
+
+def _group_mismatches(path: str, present: Any, saved: Any) -> list[str]:
+    try:
+        sizes = [len(group["params"]) for group in present["param_groups"]]
+        saved_sizes = [len(group["params"]) for group in saved["param_groups"]]
+    except (KeyError, TypeError):  # an optimizer with a format of its own
+        return []
+    if sizes == saved_sizes:
+        return []
+    return [f"{path!r} has parameter groups of {sizes} parameters, saved {saved_sizes}"]

@@ -1,0 +1,290 @@
+"""One object in one file, in the format of `torch.save`, through the engine.
+
+Saving:
+
+1. Pickle the object; storages are taken out and copied to the host where they are not there.
+2. CRC-32 of every storage, side by side, and with them the layout of the whole file.
+3. Write everything to a hidden temporary beside the target, and fsync it.
+4. Rename it over the target, and fsync the folder. Before this nothing has changed.
+
+Loading reads all storages in one batch into fresh memory, checks them side by side, and then
+unpickles around them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import pickle
+import secrets
+import stat
+import sys
+import zlib
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sucrose.engine import Engine, Extents, get_engine
+from sucrose.errors import CorruptionError, StorageError
+from sucrose.formats import torch_zip
+from sucrose.formats.torch_zip_directory import Member, looks_like_zip, read_members
+from sucrose.snapshot.tensors import storage_address
+from sucrose.snapshot.torch_pickle import StoragePickler
+from sucrose.snapshot.torch_unpickle import MapLocation, refusal, unpickle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+logger = logging.getLogger(__name__)
+
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files of torch before 1.6 begin."""
+
+
+def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> None:
+    """Saves `obj` to a file that `torch.load` and `sucrose.load` read.
+
+    The file appears under its name only when it is complete: a crash leaves the previous one.
+    Tensors that share memory are stored once and share it again after loading. `obj` must not be
+    changed meanwhile.
+
+    Args:
+        obj: anything that `torch.save` can save.
+        path: the file; an existing one is replaced.
+        durable: return only when the file would survive a power cut.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left behind.
+        UnsupportedError: `obj` holds a storage that the format cannot express.
+
+    Example:
+        >>> import torch, sucrose
+        >>> sucrose.save({"weight": torch.ones(3)}, "/tmp/weights.pt")
+        >>> torch.load("/tmp/weights.pt")
+        {'weight': tensor([1., 1., 1.])}
+    """
+    target = os.path.realpath(path)
+    _check_target(target)
+    engine = get_engine()
+    pickled = io.BytesIO()
+    pickler = StoragePickler(pickled)
+    pickler.dump(obj)
+    storages = [_on_host(storage) for storage in pickler.storages]
+    layout = _plan(engine, pickled.getvalue(), storages)
+    _write(engine, target, _extents(layout, storages), durable=durable)
+
+
+def load(
+    path: str | os.PathLike[str],
+    map_location: MapLocation = None,
+    *,
+    weights_only: bool = True,
+    verify: bool = True,
+) -> Any:
+    """Loads a file that `torch.save` or `sucrose.save` has written.
+
+    Args:
+        path: the file.
+        map_location: where storages go: None (where they were), a device or its name, a dict from
+            one name to another, or a callable ``(storage, location) -> storage | None``.
+        weights_only: refuse everything but tensors and plain containers, as `torch.load` does.
+        verify: check the CRC-32 of everything that is read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptionError: the file is torn, or its bytes are not those that were saved.
+        UnsafeObjectError: `weights_only` refuses an object in it.
+    """
+    name = os.path.abspath(path)
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+        if torch.device("meta") != _device(map_location) and stat.S_ISREG(mode):
+            archive = _Archive(fd, name, verify=verify)
+            if archive.is_ours():
+                return archive.load(map_location, weights_only=weights_only)
+        return _load_by_torch(fd, name, map_location, weights_only=weights_only)
+    finally:
+        os.close(fd)
+
+
+def _on_host(storage: torch.UntypedStorage) -> torch.UntypedStorage:
+    return storage if storage.device.type == "cpu" else storage.cpu()  # type: ignore[no-untyped-call]
+
+
+def _check_target(target: str) -> None:
+    os.stat(os.path.dirname(target))  # an error that names the folder, not the temporary
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.stat(target).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+        if not stat.S_ISREG(mode):
+            raise StorageError(errno.EINVAL, "not a regular file, which a save would replace", target)
+
+
+def _plan(engine: Engine, pickled: bytes, storages: Sequence[torch.UntypedStorage]) -> torch_zip.Layout:
+    sources = Extents()
+    for storage in storages:
+        sources.append(storage_address(storage), storage.nbytes())
+    crcs = engine.crc32(sources)
+    identity = engine.digest(pickled + array("I", crcs).tobytes())
+    halves = (int.from_bytes(identity[:8], "big"), int.from_bytes(identity[8:], "big"))
+    records = [
+        torch_zip.inline("archive/data.pkl", pickled),
+        torch_zip.inline("archive/byteorder", sys.byteorder.encode()),
+    ]
+    records += [
+        torch_zip.Record(name=f"archive/data/{key}", nbytes=nbytes, crc32=crc)
+        for key, (nbytes, crc) in enumerate(zip(sources.nbytes, crcs, strict=True))
+    ]
+    records += [
+        torch_zip.inline("archive/version", b"3\n"),
+        torch_zip.inline("archive/.data/serialization_id", b"%020d%020d" % halves),
+    ]
+    return torch_zip.plan(records)
+
+
+def _extents(layout: torch_zip.Layout, storages: Sequence[torch.UntypedStorage]) -> Extents:
+    frame = Extents()
+    frame.append_bytes(layout.frame)
+    base = frame.addresses[0]
+    extents = Extents(keep_alive=[layout.frame, *storages])
+    start = 0
+    for cut, storage in zip(layout.cuts, storages, strict=True):
+        extents.append(base + start, cut - start)
+        extents.append(storage_address(storage), storage.nbytes())
+        start = cut
+    extents.append(base + start, len(layout.frame) - start)
+    return extents
+
+
+def _write(engine: Engine, target: str, extents: Extents, *, durable: bool) -> None:
+    folder, name = os.path.split(target)
+    short = os.fsdecode(os.fsencode(name)[:200])  # leaves room for the suffix in any file system
+    temporary = os.path.join(folder, f".{short}.tmp-{secrets.token_hex(8)}")
+    ticket = engine.write(temporary, extents, digest=False, durable=durable)
+    try:
+        ticket.wait()
+        os.replace(temporary, target)
+    except BaseException:
+        ticket.cancel()
+        with contextlib.suppress(OSError):
+            ticket.wait()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if durable:
+        engine.sync([folder])
+
+
+class _Archive:
+    """An open file that may be a zip archive of `torch.save`."""
+
+    def __init__(self, fd: int, path: str, *, verify: bool) -> None:
+        self._fd = fd
+        self._path = path
+        self._verify = verify
+        self._nbytes = os.fstat(fd).st_size
+        self._members: dict[str, Member] = {}
+
+    def is_ours(self) -> bool:
+        """Whether this is an archive of `torch.save` in this machine's byte order."""
+        if self._nbytes == 0:
+            raise CorruptionError(f"{self._path} is empty.", path=self._path)
+        if not looks_like_zip(self._read_at, self._nbytes):
+            return False
+        members = read_members(self._read_at, self._nbytes, self._path)
+        folder = members[0].name.partition("/")[0] + "/" if members else ""
+        self._members = {m.name.removeprefix(folder): m for m in members if m.name.startswith(folder)}
+        if "data.pkl" not in self._members:
+            message = f"{self._path} is a zip file without a record 'data.pkl': not one of torch.save."
+            raise CorruptionError(message, path=self._path)
+        if "constants.pkl" in self._members:
+            return False  # TorchScript
+        self._verify = self._verify and self._has_checksums()
+        byteorder = self._members.get("byteorder")
+        return byteorder is None or self._content(byteorder) == sys.byteorder.encode()
+
+    def load(self, map_location: MapLocation, *, weights_only: bool) -> Any:
+        """The object in the archive."""
+        data = self._content(self._members["data.pkl"])
+        members = {
+            name.removeprefix("data/"): member for name, member in self._members.items() if name.startswith("data/")
+        }
+        storages = self._read_storages(members)
+        return unpickle(data, storages, map_location, weights_only=weights_only, path=self._path)
+
+    def _read_storages(self, members: dict[str, Member]) -> dict[str, torch.UntypedStorage]:
+        storages = {key: _new_storage(member.nbytes) for key, member in members.items()}
+        offsets = array("Q", (member.offset for member in members.values()))
+        destinations = Extents(keep_alive=list(storages.values()))
+        for storage in storages.values():
+            destinations.append(storage_address(storage), storage.nbytes())
+        engine = get_engine()
+        # Through the open descriptor: a save may put another file in this one's place meanwhile.
+        opened = f"/proc/self/fd/{self._fd}"
+        ticket = engine.read(opened, offsets, destinations, file_nbytes=self._nbytes, fresh=True)
+        try:
+            ticket.wait()
+        except OSError as error:
+            error.filename = self._path
+            raise
+        if self._verify:
+            for member, crc in zip(members.values(), engine.crc32(destinations), strict=True):
+                self._check(member, crc)
+        return storages
+
+    def _content(self, member: Member) -> bytes:
+        content = self._read_at(member.offset, member.nbytes)
+        if self._verify:
+            self._check(member, zlib.crc32(content))
+        return content
+
+    def _check(self, member: Member, crc: int) -> None:
+        if crc == member.crc32:
+            return
+        message = (
+            f"record {member.name!r} of {self._path}: CRC-32 {crc:08x} != {member.crc32:08x} of the "
+            f"{member.nbytes} bytes at offset {member.offset}. The file was changed after it was "
+            f"saved; restore another copy, or pass verify=False to load what is left of it."
+        )
+        raise CorruptionError(message, path=self._path, key=member.name, offset=member.offset)
+
+    def _has_checksums(self) -> bool:
+        # torch.serialization.set_crc32_options(False) leaves every field 0. No damage does that.
+        if any(member.crc32 for member in self._members.values()):
+            return True
+        logger.warning("%s was saved without checksums, so it is loaded unchecked", self._path)
+        return False
+
+    def _read_at(self, offset: int, nbytes: int) -> bytes:
+        data = os.pread(self._fd, nbytes, offset)
+        while len(data) < nbytes and (more := os.pread(self._fd, nbytes - len(data), offset + len(data))):
+            data += more
+        return data
+
+
+def _new_storage(nbytes: int) -> torch.UntypedStorage:
+    return torch.UntypedStorage(nbytes, device="cpu")  # type: ignore[no-untyped-call]
+
+
+def _device(map_location: MapLocation) -> torch.device | None:
+    return torch.device(map_location) if isinstance(map_location, (str, torch.device)) else None
+
+
+def _load_by_torch(fd: int, path: str, map_location: MapLocation, *, weights_only: bool) -> Any:
+    """Everything that is not an archive of today: legacy files, TorchScript, the meta device."""
+    try:
+        return torch.load(path, map_location=map_location, weights_only=weights_only)
+    except EOFError as error:
+        raise CorruptionError(f"{path} ends early.", path=path) from error
+    except pickle.UnpicklingError as error:
+        if weights_only and os.pread(fd, len(_LEGACY_MAGIC), 0) == _LEGACY_MAGIC:
+            raise refusal(path, error) from error
+        raise CorruptionError(f"{path} was not written by torch.save.", path=path) from error

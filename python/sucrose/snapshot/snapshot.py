@@ -1,0 +1,395 @@
+"""`Snapshot`: a reference to application state in storage."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from sucrose.engine import CHUNK_NBYTES, Engine, get_engine
+from sucrose.errors import CorruptionError, IncompleteSnapshotError, UnsupportedError
+from sucrose.formats.index import INDEX_FILE, SnapshotIndex, decode_index
+from sucrose.formats.manifest import (
+    METADATA_FILE,
+    Entry,
+    SnapshotMetadata,
+    TensorEntry,
+    decode_metadata,
+)
+from sucrose.options import current_options
+from sucrose.snapshot.entries import find_entry
+from sucrose.snapshot.flatten import encode_key
+from sucrose.snapshot.objects import load_object
+from sucrose.snapshot.reading import ReadBatch
+from sucrose.snapshot.restore import RestoreReport, StateReader, restore_app_state
+from sucrose.snapshot.stateful import AppState, check_app_state
+from sucrose.snapshot.take import PrepareTensor, TakeStats, capture, record_of, write_snapshot
+from sucrose.snapshot.verify import Problem, VerifyReport, verify_files
+from sucrose.storage import LocalDirectory, local_path
+
+_RANK = 0
+
+
+class Snapshot:
+    """A reference to application state in storage.
+
+    `Snapshot.take` writes one and returns a reference to it; `Snapshot(path)` refers to one that
+    exists. Nothing is read before it is needed. Not thread-safe; different objects are independent.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from sucrose import Snapshot, StateDict
+        >>> model = torch.nn.Linear(4, 2)
+        >>> progress = StateDict(steps=100)
+        >>> path = tempfile.mkdtemp() + "/step_100"
+        >>> snapshot = Snapshot.take(path, {"model": model, "progress": progress})
+        >>> progress["steps"] = 0
+        >>> report = Snapshot(path).restore({"model": model, "progress": progress})
+        >>> progress["steps"]
+        100
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        pg: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Refers to the snapshot at `path`.
+
+        Args:
+            path: directory, optionally as ``fs://`` URL.
+            pg: process group of the ranks that use the snapshot; single-process use needs none.
+            storage_options: for the storage; the local one has none.
+        """
+        self.path = os.fspath(path)
+        self._storage = LocalDirectory(local_path(path))
+        self._metadata: SnapshotMetadata | None = None
+        self._index: SnapshotIndex | None = None
+        self._stats: TakeStats | None = None
+        _check_storage_options(storage_options)
+        _check_single_process(pg)
+
+    @classmethod
+    def take(
+        cls,
+        path: str | os.PathLike[str],
+        app_state: AppState,
+        pg: Any = None,
+        replicated: list[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        _custom_tensor_prepare_func: PrepareTensor | None = None,
+        *,
+        durable: bool = True,
+        overwrite: bool = False,
+        progress: bool | None = None,
+    ) -> Snapshot:
+        """Writes `app_state` to `path` and returns a reference to it.
+
+        The snapshot appears at `path` in one instant, complete: an error, a crash or a power cut
+        leaves what was there before. Random generators are left as they were.
+
+        Args:
+            path: directory to create, optionally as ``fs://`` URL; its parents are created too.
+            app_state: names to statefuls; at most one `RNGState`.
+            pg: process group; single-process use needs none.
+            replicated: globs of values that are equal on all ranks; with one rank all are.
+            storage_options: for the storage; the local one has none.
+            _custom_tensor_prepare_func: called with (logical path, tensor, False) for every tensor;
+                what it returns is written in its place.
+            durable: fsync everything before returning. Without it a power cut may lose or damage
+                the snapshot; a crash of the process still cannot.
+            overwrite: replace a snapshot that is at `path`.
+            progress: show a progress bar; by default on a terminal, after two seconds.
+
+        Raises:
+            TypeError: `app_state` has something that is no stateful.
+            UnsupportedError: a tensor without data, or a value that cannot be pickled.
+            FileExistsError: there is something at `path`, and `overwrite` is false or it is no
+                snapshot.
+            OSError: writing failed; nothing was committed.
+        """
+        check_app_state(app_state)
+        _check_storage_options(storage_options)
+        _check_single_process(pg)
+        target = os.path.abspath(local_path(path))
+        _check_target(target, overwrite)
+        started = time.perf_counter()
+        with torch.no_grad():
+            captured = capture(app_state, _custom_tensor_prepare_func)
+        snapshot = cls(path, pg, storage_options)
+        snapshot._metadata, snapshot._stats = write_snapshot(
+            target,
+            captured,
+            options=current_options(),
+            engine=get_engine(),
+            durable=durable,
+            overwrite=overwrite,
+            show_progress=progress,
+            capture_s=time.perf_counter() - started,
+        )
+        return snapshot
+
+    def restore(
+        self,
+        app_state: AppState,
+        strict: bool = True,
+        *,
+        verify: bool = True,
+        allow_pickle: bool = False,
+        cast: bool = False,
+        progress: bool | None = None,
+    ) -> RestoreReport:
+        """Restores `app_state` in place, from this snapshot.
+
+        Tensors are read straight into the memory of the program's own. All shapes, dtypes and keys
+        are checked before the first byte is changed.
+
+        Args:
+            app_state: all or some of the names that were saved.
+            strict: handed to `nn.Module.load_state_dict`.
+            verify: check the digest of everything that is read.
+            allow_pickle: restore objects that need a full unpickler, which may run code.
+            cast: convert tensors whose dtype differs instead of raising.
+            progress: show a progress bar; by default on a terminal, after two seconds.
+
+        Raises:
+            IncompleteSnapshotError: there is no snapshot at the path.
+            RuntimeError: a name in `app_state` is not in the snapshot.
+            StateMismatchError: shapes, dtypes or keys differ; nothing was changed.
+            UnsafeObjectError: an object needs `allow_pickle`; nothing was changed.
+            CorruptionError: the snapshot is damaged; tensors may have been overwritten.
+        """
+        check_app_state(app_state)
+        batch = self._batch(verify=verify, show_progress=progress)
+        reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=cast)
+        return restore_app_state(app_state, self.metadata, reader, batch, strict=strict)
+
+    def read_object(
+        self,
+        path: str,
+        obj_out: Any = None,
+        memory_budget_bytes: int | None = None,
+        *,
+        verify: bool = True,
+        allow_pickle: bool = False,
+    ) -> Any:
+        """Reads one value, or one container of values.
+
+        Args:
+            path: ``"<rank>/<stateful>/<flattened path>"``, e.g. ``"0/model/layer.weight"``.
+            obj_out: tensor to read into, of the same shape and dtype.
+            memory_budget_bytes: bound of the memory needed besides the result, rounded up to one
+                chunk of 4 MiB.
+            verify: check the digest of everything that is read.
+            allow_pickle: as for `restore`.
+
+        Returns:
+            The value; `obj_out` where that was given and the value is a tensor.
+
+        Raises:
+            RuntimeError: nothing is stored at `path`; the message lists near matches.
+            StateMismatchError: `obj_out` has another shape or dtype.
+        """
+        if memory_budget_bytes is not None and memory_budget_bytes <= 0:
+            raise ValueError(f"memory_budget_bytes is {memory_budget_bytes}; it must be positive")
+        entry = find_entry(self.metadata, path)
+        batch = self._batch(
+            verify=verify, show_progress=None, max_inflight_nbytes=memory_budget_bytes or 0
+        )
+        reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
+        with torch.no_grad():
+            value = reader.build(path, entry, obj_out)
+        reader.raise_mismatches()
+        batch.read()
+        return value
+
+    def get_state_dict_for_key(
+        self, key: str, *, verify: bool = True, allow_pickle: bool = False
+    ) -> dict[str, Any]:
+        """The state dict of one stateful, in new CPU tensors; no target is needed.
+
+        Raises:
+            RuntimeError: `key` was not saved.
+        """
+        return self.read_object(  # type: ignore[no-any-return]  # a stateful's root is its dict
+            f"{_RANK}/{encode_key(key)}", verify=verify, allow_pickle=allow_pickle
+        )
+
+    def get_manifest(self) -> dict[str, Entry]:
+        """All entries, by ``"<rank>/<logical path>"``; a copy."""
+        return dict(self.metadata.manifest)
+
+    @property
+    def metadata(self) -> SnapshotMetadata:
+        """Version, world size and manifest.
+
+        Raises:
+            IncompleteSnapshotError: there is no commit record at the path.
+            CorruptionError: it is damaged.
+        """
+        if self._metadata is None:
+            self._metadata = self._load_metadata()
+        return self._metadata
+
+    @property
+    def stats(self) -> TakeStats | None:
+        """What `take` measured; None for a snapshot that another object took."""
+        return self._stats
+
+    def verify(self) -> VerifyReport:
+        """Reads all files and compares every digest; restores nothing.
+
+        Returns:
+            A report that is true where nothing is wrong.
+
+        Raises:
+            IncompleteSnapshotError: there is no commit record at the path.
+            UnsupportedError: the snapshot has no digests (torchsnapshot wrote it).
+        """
+        try:
+            self._metadata = self._index = None  # from storage, not from memory
+            metadata = self.metadata
+            index = self._load_index()
+        except CorruptionError as error:
+            file = METADATA_FILE if METADATA_FILE in str(error.path) else INDEX_FILE
+            problem = Problem(file=file, offset=None, keys=(), message=str(error))
+            return VerifyReport(files=0, nbytes=0, seconds=0.0, problems=(problem,))
+        if index is None:
+            raise UnsupportedError(f"{self.path} has no digests to verify", path=self.path)
+        return verify_files(self._storage, metadata, index, get_engine())
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.path!r})"
+
+    def _load_metadata(self) -> SnapshotMetadata:
+        try:
+            data = self._storage.read(METADATA_FILE)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise IncompleteSnapshotError(
+                error.errno,
+                "no complete snapshot here: the commit record is missing",
+                self._storage.path_of(METADATA_FILE),
+                path=self.path,
+            ) from error
+        path = self._storage.path_of(METADATA_FILE)
+        index = self._load_index()
+        if index is not None and record_of(data, get_engine()) != index.metadata:
+            raise CorruptionError(
+                f"{path} is not the one that the index belongs to. It was changed after the "
+                "snapshot was committed; restore an older snapshot",
+                path=path,
+            )
+        metadata = decode_metadata(data, path=path)
+        if index is None and _needs_index(metadata):
+            raise CorruptionError(
+                f"{self._storage.path_of(INDEX_FILE)} is missing, and with it all digests", path=path
+            )
+        return metadata
+
+    def _load_index(self) -> SnapshotIndex | None:
+        """None where torchsnapshot wrote the snapshot, which has none."""
+        if self._index is None:
+            try:
+                data = self._storage.read(INDEX_FILE)
+            except FileNotFoundError:
+                return None
+            self._index = decode_index(
+                data,
+                get_engine().digest,
+                chunk_nbytes=CHUNK_NBYTES,
+                path=self._storage.path_of(INDEX_FILE),
+            )
+        return self._index
+
+    def _batch(
+        self, *, verify: bool, show_progress: bool | None, max_inflight_nbytes: int = 0
+    ) -> ReadBatch:
+        return ReadBatch(
+            self._storage,
+            self._index_of_metadata(),
+            get_engine(),
+            verify=verify,
+            show_progress=show_progress,
+            max_inflight_nbytes=max_inflight_nbytes,
+        )
+
+    def _index_of_metadata(self) -> SnapshotIndex | None:
+        _ = self.metadata  # raises where there is no snapshot at all
+        return self._load_index()
+
+    def _reader(
+        self, batch: ReadBatch, *, verify: bool, allow_pickle: bool, cast: bool
+    ) -> StateReader:
+        index = self._index_of_metadata()
+        engine = get_engine()
+
+        def load(location: str, key: str) -> Any:
+            path = self._storage.path_of(location)
+            data = _read_checked(self._storage, location, key, index if verify else None, engine)
+            return load_object(data, key=key, path=path, allow_pickle=allow_pickle)
+
+        return StateReader(
+            self.metadata, batch, load, index.state_dict_metadata if index else {}, cast=cast
+        )
+
+
+def _read_checked(
+    storage: LocalDirectory, location: str, key: str, index: SnapshotIndex | None, engine: Engine
+) -> bytes:
+    path = storage.path_of(location)
+    try:
+        data = storage.read(location)
+    except FileNotFoundError as error:
+        raise CorruptionError(f"{path} is missing; it has {key!r}", path=path, key=key) from error
+    if index is not None and index.files.get(location) != record_of(data, engine):
+        raise CorruptionError(
+            f"{path}, which has {key!r}, was changed after the snapshot was committed; restore an "
+            "older snapshot",
+            path=path,
+            key=key,
+        )
+    return data
+
+
+def _needs_index(metadata: SnapshotMetadata) -> bool:
+    """Whether our own writer made it: torchsnapshot names no file so."""
+    return any(
+        isinstance(entry, TensorEntry) and entry.location.endswith(".safetensors")
+        for entry in metadata.manifest.values()
+    )
+
+
+def _check_target(target: str, overwrite: bool) -> None:
+    """Refuses early what the commit would refuse in the end."""
+    if not os.path.lexists(target):
+        return
+    if os.path.exists(os.path.join(target, METADATA_FILE)):
+        if not overwrite:
+            raise FileExistsError(errno.EEXIST, "a snapshot is here already; overwrite=True replaces it", target)
+    elif not os.path.isdir(target):
+        raise FileExistsError(errno.EEXIST, "a file is here; a snapshot is a directory", target)
+    elif os.listdir(target):
+        raise FileExistsError(errno.EEXIST, "a directory that is no snapshot is here and not empty", target)
+
+
+def _check_storage_options(storage_options: Mapping[str, Any] | None) -> None:
+    if storage_options:
+        raise ValueError(
+            f"storage_options {sorted(storage_options)} are unknown: local storage has no options"
+        )
+
+
+def _check_single_process(pg: Any) -> None:
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        ranks = distributed.get_world_size(pg)
+        if ranks > 1:
+            raise UnsupportedError(
+                f"the process group has {ranks} ranks; this release takes and restores snapshots "
+                "of single-process programs only"
+            )

@@ -1,0 +1,160 @@
+"""Where torch meets pointers: the only module that takes a tensor's address.
+
+A tensor that the engine can use as it is has an address, a size and perhaps strides. Everything
+else goes through a copy on the host, made by torch: other devices, and conjugate or negative views,
+whose bytes in memory are not their values.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum, auto
+from typing import NamedTuple
+
+import torch
+
+from sucrose.engine import Extents, Strides
+from sucrose.errors import UnsupportedError
+
+DTYPE_NAMES: dict[torch.dtype, str] = {
+    dtype: str(dtype) for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)
+}
+"""Names as manifests have them, e.g. ``"torch.float32"``."""
+DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+
+_ITEMSIZES: dict[torch.dtype, int] = {dtype: dtype.itemsize for dtype in DTYPE_NAMES}
+
+_QUANTIZED = frozenset(
+    dtype
+    for dtype, name in DTYPE_NAMES.items()
+    if name.startswith(("torch.qint", "torch.quint"))
+)
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+
+
+class Kind(Enum):
+    """How a tensor is stored."""
+
+    DENSE = auto()
+    """By its bytes."""
+    QUANTIZED = auto()
+    """By torch.save, as a tensor entry: its scales have no place in the manifest."""
+    OBJECT = auto()
+    """By torch.save: sparse layouts, and subclasses that keep their data elsewhere."""
+
+
+def kind_of(tensor: torch.Tensor, key: str) -> Kind:
+    """How to store the tensor at the logical path `key`.
+
+    Raises:
+        UnsupportedError: it has no data (meta device, uninitialized), or belongs to many ranks.
+    """
+    if type(tensor) not in _PLAIN:
+        if torch.nn.parameter.is_lazy(tensor):
+            raise UnsupportedError(f"{key!r} is not initialized yet: run the module once before saving it", key=key)
+        if type(tensor).__module__.startswith("torch.distributed"):
+            raise UnsupportedError(
+                f"{key!r} is a {type(tensor).__name__}, one part of a tensor that is spread over "
+                "ranks; this release saves single-process state: gather it first",
+                key=key,
+            )
+        if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+            return Kind.OBJECT
+    if not tensor.is_cpu and tensor.is_meta:
+        raise UnsupportedError(
+            f"{key!r} is on the meta device and has no data: materialize it "
+            "(for modules: module.to_empty(device=...)) before saving it",
+            key=key,
+        )
+    if tensor.layout is not torch.strided:
+        return Kind.OBJECT
+    if tensor.dtype in _QUANTIZED:
+        return Kind.QUANTIZED
+    return Kind.DENSE
+
+
+class HostMemory(NamedTuple):
+    """A dense tensor's elements, as the engine takes them."""
+
+    address: int
+    nbytes: int
+    strides: tuple[int, ...] | None
+    """In bytes; None where the elements lie in row-major order without gaps."""
+    tensor: torch.Tensor
+    """Owner of the memory; shape and item size go with `strides`."""
+
+    def append_to(self, extents: Extents) -> None:
+        """Adds the memory as the next extent."""
+        if self.strides is not None:
+            extents.strided.append(
+                Strides(
+                    extent=len(extents.addresses),
+                    shape=tuple(self.tensor.shape),
+                    strides=self.strides,
+                    itemsize=self.tensor.element_size(),
+                )
+            )
+        extents.addresses.append(self.address)
+        extents.nbytes.append(self.nbytes)
+
+
+def source_memory(tensor: torch.Tensor) -> HostMemory:
+    """The memory to save a dense tensor from."""
+    if not tensor.is_cpu:
+        tensor = tensor.detach().cpu()
+    if tensor.is_conj() or tensor.is_neg():
+        tensor = tensor.detach().resolve_conj().resolve_neg()
+    return _host_memory(tensor)
+
+
+def destination_memory(tensor: torch.Tensor) -> HostMemory | None:
+    """The memory to restore a dense tensor into, or None where that takes `Tensor.copy_`."""
+    if not tensor.is_cpu or tensor.is_conj() or tensor.is_neg():
+        return None
+    memory = _host_memory(tensor)
+    if memory.strides is not None and _elements_overlap(tensor):
+        return None
+    return memory
+
+
+def _host_memory(tensor: torch.Tensor) -> HostMemory:
+    strides = None
+    if not tensor.is_contiguous():
+        itemsize = tensor.element_size()
+        strides = tuple(stride * itemsize for stride in tensor.stride())
+    return HostMemory(tensor.data_ptr(), tensor.nbytes, strides, tensor)
+
+
+def _elements_overlap(tensor: torch.Tensor) -> bool:
+    """Whether two elements may share memory, as after `expand`."""
+    reach = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride < reach:
+                return True
+            reach = stride * (size - 1) + reach
+    return False
+
+
+def is_restorable_in_place(tensor: torch.Tensor) -> bool:
+    """Whether `Tensor.copy_` could fill it; others are replaced by load_state_dict."""
+    return (
+        tensor.layout is torch.strided
+        and (tensor.is_cpu or not tensor.is_meta)
+        and not (type(tensor) not in _PLAIN and torch.nn.parameter.is_lazy(tensor))
+    )
+
+
+def empty_like_entry(dtype: torch.dtype, shape: list[int]) -> torch.Tensor:
+    """A new CPU tensor that nothing has touched yet."""
+    return torch.empty(shape, dtype=dtype)
+
+
+def dense_nbytes(dtype: torch.dtype, shape: list[int]) -> int:
+    """Bytes of a dense tensor."""
+    return math.prod(shape) * _ITEMSIZES[dtype]
+
+
+def storage_address(storage: torch.UntypedStorage) -> int:
+    """Address of a storage's first byte."""
+    return storage.data_ptr()

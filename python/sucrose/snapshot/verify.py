@@ -1,0 +1,118 @@
+"""Checking a snapshot's files without restoring anything."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from sucrose.engine import CHUNK_NBYTES, Engine
+from sucrose.formats.index import SnapshotIndex
+from sucrose.formats.manifest import ChunkedTensorEntry, ObjectEntry, SnapshotMetadata, TensorEntry
+from sucrose.storage import LocalDirectory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with a file of a snapshot.
+
+    Attributes:
+        file: its name in the snapshot.
+        offset: of the damage, in bytes; None where it is the file as a whole.
+        keys: logical paths of the values that are affected.
+        message: what was found and what was expected.
+    """
+
+    file: str
+    offset: int | None
+    keys: tuple[str, ...]
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """Outcome of `Snapshot.verify`; true where nothing is wrong.
+
+    Attributes:
+        files: number of files that were read.
+        nbytes: bytes that were read.
+        seconds: wall time.
+        problems: everything that was found, in file order.
+    """
+
+    files: int
+    nbytes: int
+    seconds: float
+    problems: tuple[Problem, ...]
+
+    def __bool__(self) -> bool:
+        return not self.problems
+
+
+def verify_files(
+    storage: LocalDirectory, metadata: SnapshotMetadata, index: SnapshotIndex, engine: Engine
+) -> VerifyReport:
+    """Reads every file that the index knows and compares all digests."""
+    started = time.perf_counter()
+    ranges = _ranges_by_file(metadata)
+    problems: list[Problem] = []
+    nbytes = 0
+    tickets = []
+    for name, record in index.files.items():
+        keys = tuple(key for key, _, _ in ranges.get(name, ()))
+        try:
+            actual = storage.size(name)
+            if actual != record.nbytes:
+                message = f"{name} has {actual} bytes, expected {record.nbytes}"
+                problems.append(Problem(file=name, offset=None, keys=keys, message=message))
+                continue
+            ticket = engine.verify(
+                storage.path_of(name), file_nbytes=record.nbytes, digests=record.packed_digests()
+            )
+            tickets.append((name, keys, ticket))
+        except OSError as error:
+            problems.append(Problem(file=name, offset=None, keys=keys, message=str(error)))
+    for name, keys, ticket in tickets:
+        try:
+            result = ticket.wait()
+        except OSError as error:
+            problems.append(Problem(file=name, offset=None, keys=keys, message=str(error)))
+            continue
+        nbytes += result.nbytes
+        for chunk in result.corrupt:
+            begin = chunk.index * CHUNK_NBYTES
+            affected = tuple(
+                key
+                for key, first, last in ranges.get(name, ())
+                if first < begin + CHUNK_NBYTES and begin < last
+            )
+            message = (
+                f"chunk {chunk.index} of {name}: digest {chunk.found} != {chunk.expected} "
+                f"at offset {begin}"
+            )
+            problems.append(Problem(file=name, offset=begin, keys=affected, message=message))
+    for name in sorted(set(ranges) - set(index.files)):
+        keys = tuple(key for key, _, _ in ranges[name])
+        message = f"the index does not know {name}, which the manifest refers to"
+        problems.append(Problem(file=name, offset=None, keys=keys, message=message))
+    return VerifyReport(
+        files=len(tickets),
+        nbytes=nbytes,
+        seconds=time.perf_counter() - started,
+        problems=tuple(problems),
+    )
+
+
+def _ranges_by_file(metadata: SnapshotMetadata) -> dict[str, list[tuple[str, int, int]]]:
+    """(logical path, first byte, last byte + 1) of all values in each file."""
+    ranges: dict[str, list[tuple[str, int, int]]] = {}
+    whole_file = (0, 1 << 62)
+    for path, entry in metadata.manifest.items():
+        if isinstance(entry, ObjectEntry):
+            ranges.setdefault(entry.location, []).append((path, *whole_file))
+        elif isinstance(entry, TensorEntry):
+            ranges.setdefault(entry.location, []).append((path, *(entry.byte_range or whole_file)))
+        elif isinstance(entry, ChunkedTensorEntry):
+            for part in entry.chunks:
+                place = part.tensor.byte_range or whole_file
+                ranges.setdefault(part.tensor.location, []).append((path, *place))
+    return ranges

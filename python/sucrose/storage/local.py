@@ -1,0 +1,152 @@
+"""Snapshots on a local file system: reading by name, and the commit of a new directory.
+
+The commit, so that a crash at any point leaves the old snapshot or the new one:
+
+1. Everything is written below ``.<name>.tmp-<uuid>/`` beside the target. The leading dot matters:
+   older readers match on prefixes.
+2. Every file and every directory in it is fsynced.
+3. The directory is renamed into place (exchanged with an old one where that is to be replaced).
+4. The parent directory is fsynced.
+
+Until step 3 nothing at the target has changed; what an interrupted attempt leaves is hidden.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+
+from sucrose.errors import CorruptionError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+Sync = Callable[[Iterable[str]], None]
+
+
+class LocalDirectory:
+    """Files below one directory. Names are relative, with ``/`` between segments."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def path_of(self, name: str) -> str:
+        """Absolute or working-directory path of a file.
+
+        Raises:
+            CorruptionError: `name` leads out of the directory.
+        """
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+            raise CorruptionError(
+                f"{self.root}: {name!r} does not name a file inside the snapshot", path=self.root
+            )
+        return os.path.join(self.root, name)
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a small file. Raises OSError."""
+        with open(self.path_of(name), "rb") as file:
+            return file.read()
+
+    def size(self, name: str) -> int:
+        """Bytes in a file. Raises OSError."""
+        return os.stat(self.path_of(name)).st_size
+
+
+class StagedDirectory(LocalDirectory):
+    """A directory being written beside `target`; nothing shows until `commit`."""
+
+    def __init__(self, target: str) -> None:
+        self.target = os.path.abspath(target)
+        self._parent, name = os.path.split(self.target)
+        self._new_parents = _make_parents(self._parent)
+        super().__init__(os.path.join(self._parent, f".{name}.tmp-{uuid.uuid4().hex}"))
+        os.mkdir(self.root)
+        self._directories = {self.root}
+
+    def create_path(self, name: str) -> str:
+        """Path for a new file; its directories are made."""
+        path = self.path_of(name)
+        directory = os.path.dirname(path)
+        if directory not in self._directories:
+            os.makedirs(directory, exist_ok=True)
+            while directory not in self._directories:
+                self._directories.add(directory)
+                directory = os.path.dirname(directory)
+        return path
+
+    def write(self, name: str, data: bytes) -> str:
+        """Creates a small file and returns its path; `commit` makes it durable."""
+        path = self.create_path(name)
+        with open(path, "xb") as file:
+            file.write(data)
+        return path
+
+    def commit(self, files: Iterable[str], sync: Sync | None, *, overwrite: bool) -> None:
+        """Steps 2 to 4.
+
+        Args:
+            files: paths of the files that are not durable yet.
+            sync: fsyncs paths side by side; None gives durability up.
+            overwrite: whether a directory at the target is replaced.
+
+        Raises:
+            FileExistsError: the target exists.
+            OSError: nothing was committed.
+        """
+        if sync is not None:
+            sync([*files, *self._directories])
+        replaced = overwrite and os.path.isdir(self.target)
+        if replaced:
+            _exchange(self.root, self.target)
+        else:
+            _rename_new(self.root, self.target)
+        if sync is not None:
+            sync([self._parent, *self._new_parents])
+        if replaced:
+            shutil.rmtree(self.root, ignore_errors=True)  # the old one, under our hidden name
+
+    def discard(self) -> None:
+        """Removes what was written. Never raises."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _make_parents(directory: str) -> list[str]:
+    """Makes `directory`; returns the directories that got a new entry by that."""
+    changed: list[str] = []
+    missing = directory
+    while not os.path.lexists(missing):
+        missing = os.path.dirname(missing)
+        changed.append(missing)
+    os.makedirs(directory, exist_ok=True)
+    return changed
+
+
+def _rename_new(source: str, target: str) -> None:
+    """Renames a directory to a name that must be free, or an empty directory."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+        raise
+
+
+def _exchange(source: str, target: str) -> None:
+    """Puts `source` in the place of the directory `target`, and that in the place of `source`."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    a, b = os.fsencode(source), os.fsencode(target)
+    if hasattr(libc, "renameat2") and not libc.renameat2(
+        _AT_FDCWD, a, _AT_FDCWD, b, ctypes.c_uint(_RENAME_EXCHANGE)
+    ):
+        return
+    # File systems without exchange: for an instant neither is there, and both are whole.
+    aside = f"{source}.old"
+    os.rename(target, aside)
+    os.rename(source, target)
+    os.rename(aside, source)
