@@ -81,6 +81,13 @@ def inline(name: str, content: bytes) -> Record:
     return Record(name=name, nbytes=len(content), crc32=zlib.crc32(content), content=content)
 
 
+def data_offset(header_offset: int, name_nbytes: int, nbytes: int) -> int:
+    """Where the data of a record begins, given where its local header does."""
+    large = 20 if nbytes >= U32_MAX else 0
+    head = header_offset + LOCAL_HEADER.size + name_nbytes + large + EXTRA_HEADER.size
+    return head + -head % ALIGNMENT
+
+
 def plan(records: Iterable[Record]) -> Layout:
     """Lays out `records` in their order."""
     frame = bytearray()
@@ -113,7 +120,8 @@ def _local_header(record: Record, name: bytes, offset: int) -> bytes:
         extra = EXTRA_HEADER.pack(ZIP64_EXTRA, 16) + struct.pack("<2Q", nbytes, nbytes)
         nbytes = U32_MAX
         version = _VERSION_ZIP64
-    padding = -(offset + LOCAL_HEADER.size + len(name) + len(extra) + EXTRA_HEADER.size) % ALIGNMENT
+    used = LOCAL_HEADER.size + len(name) + len(extra) + EXTRA_HEADER.size
+    padding = data_offset(offset, len(name), record.nbytes) - offset - used
     extra += EXTRA_HEADER.pack(PADDING_EXTRA, padding) + bytes(padding)
     head = LOCAL_HEADER.pack(LOCAL_MAGIC, version, 0, 0, 0, _DATE, record.crc32, nbytes, nbytes, len(name), len(extra))
     return head + name + extra

@@ -21,24 +21,23 @@ _SIZES_FOLLOW_DATA = 0x0008
 ReadAt = Callable[[int, int], bytes]
 """(offset, nbytes) → that many bytes of the file, fewer only at its end."""
 
+_Entry = tuple[int, bytes, int, int]
+"""Offset of the local header, name, nbytes, CRC-32."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One record of a file."""
+    """One record of a file, as the central directory has it."""
 
     name: str
-    offset: int
-    """Of the data."""
-    nbytes: int
-    crc32: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    name: bytes
     header_offset: int
+    """Of the local header."""
+    offset: int
+    """Of the data. An expectation until `locate` has seen the local header."""
     nbytes: int
     crc32: int
+    end: int
+    """Where the next record or the central directory begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +55,51 @@ def looks_like_zip(read_at: ReadAt, file_nbytes: int) -> bool:
     return tail.startswith(layout.END_MAGIC) and len(tail) == layout.END.size
 
 
-def read_members(read_at: ReadAt, file_nbytes: int, path: str) -> list[Member]:
+def read_directory(read_at: ReadAt, file_nbytes: int, path: str) -> list[Member]:
     """The records of the file, in the order of their data.
+
+    Only the end of the file is read. Where a record's data begins depends on its local header;
+    until that is read along with the data, the padding of `torch.save` is what to expect.
 
     Raises:
         CorruptionError: the file is torn, inconsistent, or holds records that are compressed or
             encrypted, which `torch.save` never writes.
     """
     return _Directory(read_at, file_nbytes, path).members()
+
+
+def locate(member: Member, head: bytes | bytearray, path: str) -> int:
+    """Checks a record's local header, and says where its data begins.
+
+    `head` is the file from `member.header_offset`: at least `head_nbytes(member)` bytes.
+
+    Raises:
+        CorruptionError: it contradicts the directory, or the data runs into the next record.
+    """
+    name = member.name.encode()
+    if len(head) < layout.LOCAL_HEADER.size + len(name):
+        _refuse(path, "the record's header is cut off", member.header_offset, member.name)
+    (
+        magic, _, flags, method, _, _, crc32, _, nbytes, name_nbytes, extra_nbytes,
+    ) = layout.LOCAL_HEADER.unpack_from(head)  # fmt: skip
+    offset: int = member.header_offset + layout.LOCAL_HEADER.size + name_nbytes + extra_nbytes
+    if (
+        magic != layout.LOCAL_MAGIC
+        or method
+        or flags & _ENCRYPTED
+        or name_nbytes != len(name)
+        or not head.startswith(name, layout.LOCAL_HEADER.size)
+        or not (flags & _SIZES_FOLLOW_DATA or (crc32 == member.crc32 and nbytes == min(member.nbytes, layout.U32_MAX)))
+    ):
+        _refuse(path, "the record's header differs from the directory", member.header_offset, member.name)
+    if offset + member.nbytes > member.end:
+        _refuse(path, "the record overlaps another", member.header_offset, member.name)
+    return offset
+
+
+def head_nbytes(member: Member) -> int:
+    """How much of a record's local header `locate` needs."""
+    return layout.LOCAL_HEADER.size + len(member.name.encode())
 
 
 class _Directory:
@@ -74,11 +110,24 @@ class _Directory:
 
     def members(self) -> list[Member]:
         extent = self._find()
-        entries = self._entries(extent)
-        entries.sort(key=lambda entry: entry.header_offset)
-        ends = [entry.header_offset for entry in entries[1:]]
+        entries = sorted(self._entries(extent))
+        ends = [header_offset for header_offset, *_ in entries[1:]]
         ends.append(extent.offset)
-        return [self._member(entry, end) for entry, end in zip(entries, ends, strict=True)]
+        return [self._member(*entry, end) for entry, end in zip(entries, ends, strict=True)]
+
+    def _member(self, header_offset: int, name: bytes, nbytes: int, crc32: int, end: int) -> Member:
+        at_least = header_offset + layout.LOCAL_HEADER.size + len(name)
+        if at_least + nbytes > end:
+            self._refuse("the record overlaps another or lies outside the file", header_offset, name)
+        offset = layout.data_offset(header_offset, len(name), nbytes)
+        return Member(
+            name=self._text(name, header_offset),
+            header_offset=header_offset,
+            offset=offset if offset + nbytes <= end else at_least,
+            nbytes=nbytes,
+            crc32=crc32,
+            end=end,
+        )
 
     def _find(self) -> _Extent:
         """Where the central directory lies."""
@@ -130,9 +179,10 @@ class _Directory:
         at = 0
         for _ in range(extent.count):
             entry, after = self._entry(central, at, extent.offset)
-            if entry.name in names:
-                self._refuse("two records have the same name", extent.offset + at, entry.name)
-            names.add(entry.name)
+            name = entry[1]
+            if name in names:
+                self._refuse("two records have the same name", extent.offset + at, name)
+            names.add(name)
             entries.append(entry)
             at = after
         if at != extent.nbytes:
@@ -165,8 +215,7 @@ class _Directory:
             nbytes, stored_nbytes, header_offset = self._large(numbers, extra, where, name)
         if stored_nbytes != nbytes:
             self._refuse(f"{nbytes} bytes stored in {stored_nbytes}", where, name)
-        entry = _Entry(name=name, header_offset=header_offset, nbytes=nbytes, crc32=crc32)
-        return entry, after
+        return (header_offset, name, nbytes, crc32), after
 
     def _large(self, numbers: tuple[int, int, int], extra: bytes, where: int, name: bytes) -> list[int]:
         """Replaces each number that did not fit by the one in the zip64 extra field."""
@@ -182,27 +231,6 @@ class _Directory:
             at += nbytes
         return self._refuse("the zip64 field is missing or too short", where, name)
 
-    def _member(self, entry: _Entry, end: int) -> Member:
-        """Checks the local header of `entry`, which must end before `end` with all its data."""
-        at = entry.header_offset
-        head_nbytes = layout.LOCAL_HEADER.size + len(entry.name)
-        head = self._read_at(at, head_nbytes) if at + head_nbytes <= end else b""
-        if len(head) != head_nbytes:
-            self._refuse("the record overlaps another or lies outside the file", at, entry.name)
-        (
-            magic, _, flags, method, _, _, crc32, _, nbytes, name_nbytes, extra_nbytes,
-        ) = layout.LOCAL_HEADER.unpack_from(head)  # fmt: skip
-        same_name = name_nbytes == len(entry.name) and head.endswith(entry.name)
-        if magic != layout.LOCAL_MAGIC or not same_name or method or flags & _ENCRYPTED:
-            self._refuse("the record's header differs from the directory", at, entry.name)
-        if not flags & _SIZES_FOLLOW_DATA and (crc32 != entry.crc32 or nbytes != min(entry.nbytes, layout.U32_MAX)):
-            self._refuse("the record's header differs from the directory", at, entry.name)
-        offset = at + head_nbytes + extra_nbytes
-        if offset + entry.nbytes > end:
-            self._refuse("the record overlaps another or lies outside the file", at, entry.name)
-        name = self._text(entry.name, at)
-        return Member(name=name, offset=offset, nbytes=entry.nbytes, crc32=entry.crc32)
-
     def _unpack(self, fields: struct.Struct, offset: int) -> tuple[Any, ...]:
         data = self._read_at(offset, fields.size) if offset >= 0 else b""
         if len(data) != fields.size:
@@ -217,6 +245,9 @@ class _Directory:
 
     def _refuse(self, reason: str, offset: int, name: bytes | None = None) -> NoReturn:
         key = None if name is None else name.decode(errors="backslashreplace")
-        record = "" if key is None else f"record {key!r} of "
-        message = f"{record}{self._path}: {reason} (offset {offset})."
-        raise CorruptionError(message, path=self._path, key=key, offset=offset)
+        _refuse(self._path, reason, offset, key)
+
+
+def _refuse(path: str, reason: str, offset: int, key: str | None) -> NoReturn:
+    record = "" if key is None else f"record {key!r} of "
+    raise CorruptionError(f"{record}{path}: {reason} (offset {offset}).", path=path, key=key, offset=offset)

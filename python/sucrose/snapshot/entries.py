@@ -97,14 +97,16 @@ def _checked(
     return dtype, shape, kept
 
 
-def check_dtype_and_shape(path: str, dtype: str, shape: list[int]) -> None:
-    """Raises CorruptionError for what no tensor of this torch can be."""
-    if dtype not in DTYPES:
+def check_dtype_and_shape(path: str, dtype: str, shape: list[int]) -> int:
+    """Bytes of such a tensor. Raises CorruptionError for what no tensor of this torch can be."""
+    known = DTYPES.get(dtype)
+    if known is None:
         raise CorruptionError(
             f"{path!r} has the dtype {dtype!r}, which this version of torch does not know", key=path
         )
-    if len(shape) > _MAX_NDIM or (shape and (min(shape) < 0 or max(shape) >= _MAX_SIZE)):
+    if shape and (len(shape) > _MAX_NDIM or min(shape) < 0 or max(shape) >= _MAX_SIZE):
         raise CorruptionError(f"{path!r} has the impossible shape {shape}", key=path)
+    return dense_nbytes(known, shape)
 
 
 def check_tensor_entry(path: str, entry: TensorEntry) -> None:
@@ -113,15 +115,14 @@ def check_tensor_entry(path: str, entry: TensorEntry) -> None:
     Raises:
         CorruptionError: they do not.
     """
-    check_dtype_and_shape(path, entry.dtype, entry.shape)
-    if entry.serializer == TORCH_SAVE:
-        return
+    nbytes = check_dtype_and_shape(path, entry.dtype, entry.shape)
     if entry.serializer != BUFFER_PROTOCOL:
+        if entry.serializer == TORCH_SAVE:
+            return
         raise CorruptionError(
             f"{path!r} has the serializer {entry.serializer!r}, which this release does not know",
             key=path,
         )
-    nbytes = dense_nbytes(DTYPES[entry.dtype], entry.shape)
     if entry.byte_range is not None:
         begin, end = entry.byte_range
         if begin < 0 or end - begin != nbytes:

@@ -138,7 +138,7 @@ class ReadBatch:
             raise CorruptionError(
                 f"{path} is missing; it has {pieces[0].key!r}", path=path, key=pieces[0].key
             ) from error
-        last = max(pieces, key=lambda piece: piece.begin + piece.memory.nbytes)
+        last = pieces[-1]  # in file order, without overlaps
         needed = last.begin + last.memory.nbytes
         if (expected is not None and actual != expected) or needed > actual:
             raise CorruptionError(

@@ -34,8 +34,8 @@ from sucrose.formats.manifest import (
     SnapshotMetadata,
     TensorEntry,
 )
+from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.entries import (
-    check_dtype_and_shape,
     check_tensor_entry,
     children,
     find_entry,
@@ -133,25 +133,25 @@ class StateReader:
         return result
 
     def _tensor(self, path: str, entry: TensorEntry, target: Any) -> Any:
-        check_tensor_entry(path, entry)
         if entry.serializer == TORCH_SAVE:
             return self._pickled_tensor(path, entry, target)
+        check_tensor_entry(path, entry)
         into = self._destination(path, entry.dtype, entry.shape, target)
-        if into is None:
-            byte_range = entry.byte_range or (0, -1)
-            shared = self._fresh.get((entry.location, byte_range))
-            if shared is not None:  # tied when it was saved
-                dtype = DTYPES[entry.dtype]
-                return shared if shared.dtype == dtype and list(shared.shape) == entry.shape else (
-                    shared.view(-1).view(dtype).view(entry.shape)
-                )
-            into = empty_like_entry(DTYPES[entry.dtype], entry.shape)
-            if into.numel() > 0:
-                self._fresh[entry.location, byte_range] = into
-            self._batch.add(entry, into, path, fresh=True)
-        else:
-            self._batch.add(entry, into, path, fresh=False)
         self.tensors += 1
+        if into is not None:
+            self._batch.add(entry, into, path, fresh=False)
+            return into
+        dtype, shape = DTYPES[entry.dtype], entry.shape
+        place = (entry.location, entry.byte_range or (0, -1))
+        tied = self._fresh.get(place)
+        if tied is not None:
+            if tied.dtype == dtype and list(tied.shape) == shape:
+                return tied
+            return tied.view(-1).view(dtype).view(shape)
+        into = empty_like_entry(dtype, shape)
+        if into.numel() > 0:
+            self._fresh[place] = into
+            self._batch.add(entry, into, path, fresh=True)
         return into
 
     def _tensor_in_parts(self, path: str, entry: Entry, target: Any) -> torch.Tensor:
@@ -191,17 +191,15 @@ class StateReader:
         """The tensor of the program to fill; None where there is none, or a mismatch was noted."""
         if not isinstance(target, torch.Tensor) or not is_restorable_in_place(target):
             return None
-        check_dtype_and_shape(path, dtype, shape)
-        if list(target.shape) != shape:
+        if target.shape != tuple(shape):
             self.mismatches.append(f"{path!r} has the shape {list(target.shape)}, saved {shape}")
             return None
-        if target.dtype != DTYPES[dtype] and not self._cast:
+        if target.dtype is not DTYPES.get(dtype) and not self._cast:
             self.mismatches.append(
                 f"{path!r} has the dtype {target.dtype}, saved {dtype} (cast=True converts)"
             )
             return None
         return target
-
 
     def raise_mismatches(self) -> None:
         """Raises StateMismatchError where targets did not fit; nothing has been changed by then."""
@@ -232,12 +230,13 @@ def restore_app_state(
     keys = sorted(app_state, key=lambda key: isinstance(app_state[key], RNGState))  # stable
     entries = {key: find_entry(metadata, f"{_RANK}/{encode_key(key)}") for key in keys}
     state_dicts: dict[str, Any] = {}
-    for key in keys:
-        stateful = app_state[key]
-        present = None if isinstance(stateful, RNGState) else stateful.state_dict()
-        path = f"{_RANK}/{encode_key(key)}"
-        state_dicts[key] = reader.build(path, entries[key], present)
-        reader.mismatches += _key_mismatches(path, stateful, present, state_dicts[key], strict)
+    with collector_paused():
+        for key in keys:
+            stateful = app_state[key]
+            present = None if isinstance(stateful, RNGState) else stateful.state_dict()
+            path = f"{_RANK}/{encode_key(key)}"
+            state_dicts[key] = reader.build(path, entries[key], present)
+            reader.mismatches += _key_mismatches(path, stateful, present, state_dicts[key], strict)
     reader.raise_mismatches()
     batch.read()
     for key in keys:

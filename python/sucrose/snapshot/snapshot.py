@@ -21,6 +21,7 @@ from sucrose.formats.manifest import (
     decode_metadata,
 )
 from sucrose.options import current_options
+from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.entries import find_entry
 from sucrose.snapshot.flatten import encode_key
 from sucrose.snapshot.objects import load_object
@@ -119,7 +120,7 @@ class Snapshot:
         target = os.path.abspath(local_path(path))
         _check_target(target, overwrite)
         started = time.perf_counter()
-        with torch.no_grad():
+        with torch.no_grad(), collector_paused():
             captured = capture(app_state, _custom_tensor_prepare_func)
         snapshot = cls(path, pg, storage_options)
         snapshot._metadata, snapshot._stats = write_snapshot(
@@ -202,7 +203,7 @@ class Snapshot:
             verify=verify, show_progress=None, max_inflight_nbytes=memory_budget_bytes or 0
         )
         reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
-        with torch.no_grad():
+        with torch.no_grad(), collector_paused():
             value = reader.build(path, entry, obj_out)
         reader.raise_mismatches()
         batch.read()

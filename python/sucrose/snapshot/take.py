@@ -15,11 +15,12 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any, NoReturn
 
 import torch
 
-from sucrose.engine import CHUNK_NBYTES, Engine, Extents, build_info
+from sucrose.engine import CHUNK_NBYTES, Engine, Extents
 from sucrose.errors import StorageError, SucroseError
 from sucrose.formats.index import (
     DIGEST_NAME,
@@ -44,6 +45,7 @@ from sucrose.formats.manifest import (
 )
 from sucrose.formats.safetensors import HeaderEntry, encode_header
 from sucrose.options import Options
+from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.flatten import FlatState, encode_key, flatten
 from sucrose.snapshot.objects import dump_object, object_location
 from sucrose.snapshot.plan import order_by_alignment, split_into_files, split_rows
@@ -113,17 +115,19 @@ def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None) -> Non
         if prepare is not None:
             tensor = prepare(path.partition("/")[2], tensor, False)
         kind = kind_of(tensor, path)
-        if kind is Kind.QUANTIZED:
-            captured.pickled_tensors[path] = tensor
+        if kind is Kind.PICKLED:
+            captured.pickled_tensors[path] = tensor.detach().clone()  # without the rest of a storage
         elif kind is Kind.OBJECT:
             captured.flat.objects.append((path, tensor))
         else:
             memory = source_memory(tensor)
+            if memory.nbytes == 0:  # torchsnapshot cannot read these from a range of no bytes
+                captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
+                continue
             captured.dense[path] = memory
-            if memory.nbytes > 0:
-                first = first_at.setdefault(_identity(memory), path)
-                if first is not path:
-                    captured.aliases[path] = first
+            first = first_at.setdefault(_identity(memory), path)
+            if first is not path:
+                captured.aliases[path] = first
 
 
 def _identity(memory: HostMemory) -> tuple[object, ...]:
@@ -143,31 +147,33 @@ class _DataFile:
 def _plan(captured: CapturedState, options: Options) -> tuple[list[_DataFile], dict[str, Entry]]:
     """Step 2: the data files, and the entries of all dense tensors."""
     dense, aliases = captured.dense, captured.aliases
-    paths = [path for path in dense if path not in aliases]
-    headers: list[HeaderEntry] = []
-    for index in order_by_alignment([dense[path].tensor.element_size() for path in paths]):
+    paths = [path for path in dense if path not in aliases] if aliases else list(dense)
+    order = order_by_alignment([dense[path].tensor.element_size() for path in paths])
+    headers = []
+    for index in order:
         path = paths[index]
-        memory = dense[path]
-        tensor = memory.tensor
-        headers.append(HeaderEntry(path, DTYPE_NAMES[tensor.dtype], list(tensor.shape), memory.nbytes))
+        _, nbytes, _, tensor = dense[path]
+        name = path.partition("/")[2]
+        headers.append(HeaderEntry(name, DTYPE_NAMES[tensor.dtype], list(tensor.shape), nbytes))
     entries: dict[str, Entry] = {}
     places: dict[str, tuple[str, int]] = {}
     files: list[_DataFile] = []
     for chosen in split_into_files(headers, max_file_nbytes=options.max_file_nbytes):
-        name = f"data/{_RANK}_{len(files)}.safetensors"
-        named = [entry._replace(name=entry.name.partition("/")[2]) for entry in chosen]
-        file = _DataFile(name, encode_header(named), [entry.name for entry in chosen])
+        location = f"data/{_RANK}_{len(files)}.safetensors"
+        file = _DataFile(location, encode_header(chosen), [])
         files.append(file)
         begin = len(file.header)
-        for path, dtype, shape, nbytes in chosen:
-            places[path] = (name, begin)
-            entries[path] = _tensor_entry(name, begin, dtype, shape, nbytes, options)
+        for name, dtype, shape, nbytes in chosen:
+            path = f"{_RANK}/{name}"
+            file.paths.append(path)
+            places[path] = (location, begin)
+            entries[path] = _tensor_entry(location, begin, dtype, shape, nbytes, options)
             begin += nbytes
     for path, first in aliases.items():
         tensor = dense[path].tensor
-        name, begin = places[first]
+        location, begin = places[first]
         entries[path] = _tensor_entry(
-            name, begin, DTYPE_NAMES[tensor.dtype], list(tensor.shape), dense[path].nbytes, options
+            location, begin, DTYPE_NAMES[tensor.dtype], list(tensor.shape), dense[path].nbytes, options
         )
     return files, entries
 
@@ -204,7 +210,8 @@ def write_snapshot(
         StorageError: writing failed; `path` is as it was.
     """
     started = time.perf_counter()
-    files, tensor_entries = _plan(captured, options)
+    with collector_paused():
+        files, tensor_entries = _plan(captured, options)
     planned = time.perf_counter()
     staged = StagedDirectory(path)
     try:
@@ -215,7 +222,7 @@ def write_snapshot(
         encoded = encode_metadata(metadata)
         index = SnapshotIndex(
             format_version=INDEX_VERSION,
-            writer=f"torch-sucrose {build_info().get('version', '(reference engine)')}",
+            writer=f"torch-sucrose {version('torch-sucrose')}",
             digest=DIGEST_NAME,
             chunk_nbytes=CHUNK_NBYTES,
             metadata=record_of(encoded, engine),

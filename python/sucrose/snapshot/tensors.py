@@ -7,6 +7,7 @@ whose bytes in memory are not their values.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from enum import Enum, auto
 from typing import NamedTuple
@@ -24,11 +25,7 @@ DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in DTYPE_NAMES.ite
 
 _ITEMSIZES: dict[torch.dtype, int] = {dtype: dtype.itemsize for dtype in DTYPE_NAMES}
 
-_QUANTIZED = frozenset(
-    dtype
-    for dtype, name in DTYPE_NAMES.items()
-    if name.startswith(("torch.qint", "torch.quint"))
-)
+_QUANTIZED = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if name.startswith(("torch.qint", "torch.quint")))
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 
 
@@ -37,8 +34,8 @@ class Kind(Enum):
 
     DENSE = auto()
     """By its bytes."""
-    QUANTIZED = auto()
-    """By torch.save, as a tensor entry: its scales have no place in the manifest."""
+    PICKLED = auto()
+    """By torch.save, as a tensor entry: a quantized tensor's scales have no place elsewhere."""
     OBJECT = auto()
     """By torch.save: sparse layouts, and subclasses that keep their data elsewhere."""
 
@@ -69,7 +66,7 @@ def kind_of(tensor: torch.Tensor, key: str) -> Kind:
     if tensor.layout is not torch.strided:
         return Kind.OBJECT
     if tensor.dtype in _QUANTIZED:
-        return Kind.QUANTIZED
+        return Kind.PICKLED
     return Kind.DENSE
 
 
@@ -138,11 +135,9 @@ def _elements_overlap(tensor: torch.Tensor) -> bool:
 
 def is_restorable_in_place(tensor: torch.Tensor) -> bool:
     """Whether `Tensor.copy_` could fill it; others are replaced by load_state_dict."""
-    return (
-        tensor.layout is torch.strided
-        and (tensor.is_cpu or not tensor.is_meta)
-        and not (type(tensor) not in _PLAIN and torch.nn.parameter.is_lazy(tensor))
-    )
+    if type(tensor) not in _PLAIN and torch.nn.parameter.is_lazy(tensor):
+        return False
+    return tensor.layout is torch.strided and (tensor.is_cpu or not tensor.is_meta)
 
 
 def empty_like_entry(dtype: torch.dtype, shape: list[int]) -> torch.Tensor:
@@ -158,3 +153,8 @@ def dense_nbytes(dtype: torch.dtype, shape: list[int]) -> int:
 def storage_address(storage: torch.UntypedStorage) -> int:
     """Address of a storage's first byte."""
     return storage.data_ptr()
+
+
+def buffer_address(buffer: bytearray) -> int:
+    """Address of a buffer's first byte, for as long as nobody resizes it."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
