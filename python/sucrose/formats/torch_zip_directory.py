@@ -111,9 +111,9 @@ class _Directory:
     def members(self) -> list[Member]:
         extent = self._find()
         entries = sorted(self._entries(extent))
-        ends = [header_offset for header_offset, *_ in entries[1:]]
-        ends.append(extent.offset)
-        return [self._member(*entry, end) for entry, end in zip(entries, ends, strict=True)]
+        begins = [header_offset for header_offset, *_ in entries]
+        ends = [*begins[1:], extent.offset]
+        return [self._member(*entry, end) for entry, end in zip(entries, ends, strict=False)]
 
     def _member(self, header_offset: int, name: bytes, nbytes: int, crc32: int, end: int) -> Member:
         at_least = header_offset + layout.LOCAL_HEADER.size + len(name)
