@@ -10,7 +10,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,23 @@ def torch_save_durably(state: object, path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def files_of(path: Path) -> list[Path]:
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+
+
+def drop_from_page_cache(path: Path) -> None:
+    for file in files_of(path):
+        with file.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def bring_into_page_cache(path: Path) -> None:
+    for file in files_of(path):
+        with file.open("rb") as opened:
+            while opened.read(1 << 24):
+                pass
+
+
 def remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
@@ -52,10 +69,25 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+def alternate(actions: Mapping[Path, Callable[[], object]], prepare: Callable[[Path], None]) -> list[list[float]]:
+    """Seconds of each action in each round; every action is prepared with the path that it works on."""
+    times: list[list[float]] = [[] for _ in actions]
+    for _ in range(ROUNDS):
+        for seconds, (path, action) in zip(times, actions.items(), strict=True):
+            prepare(path)
+            start = time.perf_counter()
+            action()
+            seconds.append(time.perf_counter() - start)
+    return times
+
+
+def print_rows(names: list[str], times: list[list[float]], nbytes: int) -> None:
+    for name, seconds in zip(names, times, strict=True):
+        median = statistics.median(seconds)
+        print(
+            f"  {name:20}{median:9.3f}{min(seconds):8.3f}{max(seconds):8.3f}"
+            f"{nbytes / median / 1e9:8.2f}{statistics.median(times[0]) / median:7.1f} x"
+        )
 
 
 def compare(folder: Path) -> None:
@@ -64,41 +96,31 @@ def compare(folder: Path) -> None:
     nbytes = sum(tensor.nbytes for tensor in tensors_of(app_state))
     expected = [tensor.clone() for tensor in tensors_of(app_state)]
     torch_file, sucrose_file, snapshot = folder / "torch.pt", folder / "sucrose.pt", folder / "snapshot"
+    saves = {
+        torch_file: lambda: torch_save_durably(state, torch_file),
+        sucrose_file: lambda: sucrose.save(state, str(sucrose_file)),
+        snapshot: lambda: Snapshot.take(str(snapshot), app_state),
+    }
+    loads = {
+        torch_file: lambda: torch.load(torch_file),
+        sucrose_file: lambda: sucrose.load(str(sucrose_file)),
+        snapshot: lambda: Snapshot(str(snapshot)).restore(app_state),
+    }
 
-    saves: dict[str, tuple[Path, Callable[[], object]]] = {
-        "torch.save + fsync": (torch_file, lambda: torch_save_durably(state, torch_file)),
-        "sucrose.save": (sucrose_file, lambda: sucrose.save(state, str(sucrose_file))),
-        "Snapshot.take": (snapshot, lambda: Snapshot.take(str(snapshot), app_state)),
-    }
-    loads: dict[str, Callable[[], object]] = {
-        "torch.load": lambda: torch.load(torch_file),
-        "sucrose.load": lambda: sucrose.load(str(sucrose_file)),
-        "Snapshot.restore": lambda: Snapshot(str(snapshot)).restore(app_state),
-    }
-    times: dict[str, list[float]] = {name: [] for name in [*saves, *loads]}
-    for _ in range(ROUNDS):
-        for name, (path, save) in saves.items():
-            remove(path)
-            times[name].append(seconds(save))
-        for name, load in loads.items():
-            times[name].append(seconds(load))
+    print(f"{nbytes / 1e6:.0f} MB in {len(expected)} tensors; median of {ROUNDS} alternating runs\n")
+    print(f"{'':22}{'seconds':>9}{'min':>8}{'max':>8}{'GB/s':>8}")
+    print("save, fsync included")
+    print_rows(["torch.save + fsync", "sucrose.save", "Snapshot.take"], alternate(saves, remove), nbytes)
+    load_names = ["torch.load", "sucrose.load", "Snapshot.restore"]
+    print("load, file in the page cache")
+    print_rows(load_names, alternate(loads, bring_into_page_cache), nbytes)
+    print("load, file on the disk only")
+    print_rows(load_names, alternate(loads, drop_from_page_cache), nbytes)
 
     for tensor, original in zip(tensors_of(app_state), expected, strict=True):
         assert torch.equal(tensor, original), "restored other values than were saved"
-    for path in (torch_file, sucrose_file, snapshot):
+    for path in saves:
         remove(path)
-
-    print(f"{nbytes / 1e6:.0f} MB in {len(expected)} tensors; median of {ROUNDS} alternating runs")
-    print("Saves are durable: fsync is inside every figure. Loads are from the page cache.\n")
-    print(f"{'':20}{'seconds':>9}{'min':>8}{'max':>8}{'GB/s':>8}{'':>4}")
-    for group in (saves, loads):
-        baseline = statistics.median(times[next(iter(group))])
-        for name in group:
-            median = statistics.median(times[name])
-            print(
-                f"{name:20}{median:9.3f}{min(times[name]):8.3f}{max(times[name]):8.3f}"
-                f"{nbytes / median / 1e9:8.2f}{baseline / median:7.1f} x"
-            )
 
 
 if __name__ == "__main__":
