@@ -42,8 +42,13 @@ __all__ = [
     "make_engine",
 ]
 
-_lock = threading.Lock()
 _shared: dict[str, Engine] = {}
+
+
+class _Start:
+    """Guards the making of shared engines."""
+
+    lock = threading.Lock()
 
 
 def make_engine(options: Options) -> Engine:
@@ -77,7 +82,7 @@ def get_engine(name: str | None = None) -> Engine:
     wanted = options.engine if name is None else name
     engine = _shared.get(wanted)
     if engine is None:
-        with _lock:
+        with _Start.lock:
             engine = _shared.get(wanted)
             if engine is None:
                 engine = make_engine(replace(options, engine=wanted))
@@ -101,8 +106,7 @@ def build_info() -> dict[str, str]:
 
 
 def _forget_inherited_lock() -> None:
-    global _lock
-    _lock = threading.Lock()  # the parent may have held it while forking
+    _Start.lock = threading.Lock()  # the parent may have held it while forking
 
 
 os.register_at_fork(after_in_child=_forget_inherited_lock)

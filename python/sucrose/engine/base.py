@@ -125,9 +125,7 @@ class Engine(Protocol):
         """``"native"`` or ``"reference"``."""
         ...
 
-    def write(
-        self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True
-    ) -> WriteTicket:
+    def write(self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True) -> WriteTicket:
         """Creates `path` (which must not exist) from `sources`, one after another.
 
         `durable` includes an fsync of the file, not of its directory.
@@ -145,9 +143,9 @@ class Engine(Protocol):
         fresh: bool = False,
         max_inflight_nbytes: int = 0,
     ) -> ReadTicket:
-        """Fills destination *i* with the file's bytes from `offsets[i]` (array("Q"), ascending,
-        not overlapping).
+        """Fills destination *i* with the file's bytes from `offsets[i]` on.
 
+        `offsets` is an array("Q"), ascending; the pieces must not overlap in the file.
         Where `digests` are given every chunk that is touched is read whole and checked. `fresh`
         says that the destinations' memory has not been touched yet. `max_inflight_nbytes` bounds
         the transient memory (0: the engine's own bound; never below one chunk).

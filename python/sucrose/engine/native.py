@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from sucrose import _core
@@ -54,10 +55,8 @@ class _Ticket:
     def __del__(self) -> None:
         if self._memory is not None:  # dropped while under way
             self._ticket.cancel()
-            try:
+            with suppress(OSError, ValueError, MemoryError):  # nobody is left who could be told
                 self._ticket.wait()
-            except (OSError, ValueError, MemoryError):
-                pass  # nobody is left who could be told
 
 
 class _WriteTicket(_Ticket):
@@ -90,9 +89,7 @@ class NativeEngine:
             direct_min_nbytes=options.direct_min_nbytes,
         )
 
-    def write(
-        self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True
-    ) -> _WriteTicket:
+    def write(self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True) -> _WriteTicket:
         ticket = self._engine.write(
             path,
             sources.addresses,

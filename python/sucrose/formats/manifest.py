@@ -95,7 +95,7 @@ class OrderedDictEntry(_Entry, tag="OrderedDict"):
 
 
 class ListEntry(_Entry, tag="list"):
-    """A list; its items are the entries ``<path>/0``, ``<path>/1``, …"""
+    """A list; its items are the entries ``<path>/0``, ``<path>/1`` and so on."""
 
 
 class PrimitiveEntry(_Entry):
@@ -106,7 +106,7 @@ class PrimitiveEntry(_Entry):
     readable: str | None = None
 
     @classmethod
-    def from_value(cls, value: int | float | bool | str | bytes) -> PrimitiveEntry:
+    def from_value(cls, value: float | bool | str | bytes) -> PrimitiveEntry:
         """The entry for `value`, whose type must be exactly one of the five."""
         return _PRIMITIVES[type(value)].encode(value)
 
@@ -243,6 +243,7 @@ def _decode_yaml(data: bytes, path: str, json_error: Exception) -> SnapshotMetad
         if data.lstrip().startswith(b"{"):  # JSON, and broken
             raise json_error
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        return msgspec.convert(yaml.load(data, loader), SnapshotMetadata)
+        parsed = yaml.load(data, loader)  # noqa: S506  # one of the two safe ones
+        return msgspec.convert(parsed, SnapshotMetadata)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CorruptionError(f"{path} is not the metadata of a snapshot: {error}", path=path) from error

@@ -7,7 +7,7 @@ boundary, which direct I/O and mapped readers like.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import msgspec
 
@@ -32,7 +32,7 @@ DTYPE_NAMES = {
 }
 
 
-class HeaderEntry(NamedTuple):
+class HeaderEntry(msgspec.Struct, gc=False):
     """One tensor of the header."""
 
     name: str
@@ -48,25 +48,25 @@ class _Tensor(msgspec.Struct, gc=False):
     data_offsets: tuple[int, int]
 
 
-def entry_nbytes_bound(name: str, ndim: int) -> int:
+def entry_nbytes_bound(entry: HeaderEntry) -> int:
     """At most this many bytes of header for one tensor."""
-    return 6 * len(name) + 20 * ndim + 100
+    return 6 * len(entry.name) + 20 * len(entry.shape) + 100
 
 
-def encode_header(entries: list[HeaderEntry]) -> bytes:
+def encode_header(entries: Sequence[HeaderEntry]) -> bytes:
     """Length and header for tensors that follow in this order. Names must be unique.
 
     A dtype that safetensors has no name for is listed as bytes: shape ``[nbytes]``, dtype U8.
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     begin = 0
-    for name, dtype, shape, nbytes in entries:
-        known = DTYPE_NAMES.get(dtype)
-        end = begin + nbytes
+    for entry in entries:
+        known = DTYPE_NAMES.get(entry.dtype)
+        end = begin + entry.nbytes
         if known is None:
-            header[name] = _Tensor("U8", [nbytes], (begin, end))
+            header[entry.name] = _Tensor("U8", [entry.nbytes], (begin, end))
         else:
-            header[name] = _Tensor(known, shape, (begin, end))
+            header[entry.name] = _Tensor(known, entry.shape, (begin, end))
         begin = end
     text = msgspec.json.encode(header)
     padded = -(-(8 + len(text)) // BLOCK_NBYTES) * BLOCK_NBYTES

@@ -21,8 +21,8 @@ _SIZES_FOLLOW_DATA = 0x0008
 ReadAt = Callable[[int, int], bytes]
 """(offset, nbytes) → that many bytes of the file, fewer only at its end."""
 
-_Entry = tuple[int, bytes, int, int]
-"""Offset of the local header, name, nbytes, CRC-32."""
+_Entry = tuple[int, bytes, int, int, bool]
+"""Offset of the local header, name, nbytes in the file, CRC-32, whether it is compressed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class Member:
     crc32: int
     end: int
     """Where the next record or the central directory begins."""
+    compressed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,7 @@ def read_directory(read_at: ReadAt, file_nbytes: int, path: str) -> list[Member]
     until that is read along with the data, the padding of `torch.save` is what to expect.
 
     Raises:
-        CorruptionError: the file is torn, inconsistent, or holds records that are compressed or
-            encrypted, which `torch.save` never writes.
+        CorruptionError: the file is torn, inconsistent, or holds encrypted records.
     """
     return _Directory(read_at, file_nbytes, path).members()
 
@@ -74,9 +74,12 @@ def locate(member: Member, head: bytes | bytearray, path: str) -> int:
     `head` is the file from `member.header_offset`: at least `head_nbytes(member)` bytes.
 
     Raises:
-        CorruptionError: it contradicts the directory, or the data runs into the next record.
+        CorruptionError: the record is compressed, contradicts the directory, or runs into the next.
     """
     name = member.name.encode()
+    if member.compressed:
+        reason = "the record is compressed, and torch.save never compresses: store it instead (zip -0)"
+        _refuse(path, reason, member.header_offset, member.name)
     if len(head) < layout.LOCAL_HEADER.size + len(name):
         _refuse(path, "the record's header is cut off", member.header_offset, member.name)
     (
@@ -113,9 +116,10 @@ class _Directory:
         entries = sorted(self._entries(extent))
         begins = [header_offset for header_offset, *_ in entries]
         ends = [*begins[1:], extent.offset]
-        return [self._member(*entry, end) for entry, end in zip(entries, ends, strict=False)]
+        return [self._member(entry, end) for entry, end in zip(entries, ends, strict=False)]
 
-    def _member(self, header_offset: int, name: bytes, nbytes: int, crc32: int, end: int) -> Member:
+    def _member(self, entry: _Entry, end: int) -> Member:
+        header_offset, name, nbytes, crc32, compressed = entry
         at_least = header_offset + layout.LOCAL_HEADER.size + len(name)
         if at_least + nbytes > end:
             self._refuse("the record overlaps another or lies outside the file", header_offset, name)
@@ -127,6 +131,7 @@ class _Directory:
             nbytes=nbytes,
             crc32=crc32,
             end=end,
+            compressed=compressed,
         )
 
     def _find(self) -> _Extent:
@@ -207,15 +212,12 @@ class _Directory:
             self._refuse("the central directory is cut off", where, name)
         if flags & _ENCRYPTED:
             self._refuse("the record is encrypted; torch.save never encrypts", where, name)
-        if method != 0:
-            reason = "the record is compressed; torch.save never compresses: store the files"
-            self._refuse(f"{reason} (zip -0)", where, name)
         if layout.U32_MAX in (stored_nbytes, nbytes, header_offset):
             numbers = (nbytes, stored_nbytes, header_offset)
             nbytes, stored_nbytes, header_offset = self._large(numbers, extra, where, name)
-        if stored_nbytes != nbytes:
+        if stored_nbytes != nbytes and method == 0:
             self._refuse(f"{nbytes} bytes stored in {stored_nbytes}", where, name)
-        return (header_offset, name, nbytes, crc32), after
+        return (header_offset, name, stored_nbytes, crc32, method != 0), after
 
     def _large(self, numbers: tuple[int, int, int], extra: bytes, where: int, name: bytes) -> list[int]:
         """Replaces each number that did not fit by the one in the zip64 extra field."""

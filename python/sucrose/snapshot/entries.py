@@ -78,16 +78,14 @@ def shards_of(metadata: SnapshotMetadata, path: str, entry: Entry) -> tuple[str,
     return _checked(path, parts[0].tensor.dtype, shape, parts)
 
 
-def _checked(
-    path: str, dtype: str, shape: list[int], parts: Iterable[Shard]
-) -> tuple[str, list[int], list[Shard]]:
+def _checked(path: str, dtype: str, shape: list[int], parts: Iterable[Shard]) -> tuple[str, list[int], list[Shard]]:
     """Parts lie inside the tensor, have as many elements as it, and are what they say."""
     kept = list(parts)
     check_dtype_and_shape(path, dtype, shape)
     for part in kept:
         check_tensor_entry(path, part.tensor)
         fits = len(part.offsets) == len(part.sizes) == len(shape) and all(
-            0 <= offset and 0 <= size and offset + size <= limit
+            offset >= 0 and size >= 0 and offset + size <= limit
             for offset, size, limit in zip(part.offsets, part.sizes, shape, strict=True)
         )
         if not fits or part.tensor.shape != part.sizes or part.tensor.dtype != dtype:
@@ -101,9 +99,7 @@ def check_dtype_and_shape(path: str, dtype: str, shape: list[int]) -> int:
     """Bytes of such a tensor. Raises CorruptionError for what no tensor of this torch can be."""
     known = DTYPES.get(dtype)
     if known is None:
-        raise CorruptionError(
-            f"{path!r} has the dtype {dtype!r}, which this version of torch does not know", key=path
-        )
+        raise CorruptionError(f"{path!r} has the dtype {dtype!r}, which this version of torch does not know", key=path)
     if shape and (len(shape) > _MAX_NDIM or min(shape) < 0 or max(shape) >= _MAX_SIZE):
         raise CorruptionError(f"{path!r} has the impossible shape {shape}", key=path)
     return dense_nbytes(known, shape)
@@ -127,8 +123,7 @@ def check_tensor_entry(path: str, entry: TensorEntry) -> None:
         begin, end = entry.byte_range
         if begin < 0 or end - begin != nbytes:
             raise CorruptionError(
-                f"{path!r} has the byte range {begin}:{end}, expected {nbytes} bytes for "
-                f"{entry.dtype} {entry.shape}",
+                f"{path!r} has the byte range {begin}:{end}, expected {nbytes} bytes for {entry.dtype} {entry.shape}",
                 key=path,
             )
 

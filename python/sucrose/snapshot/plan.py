@@ -11,36 +11,37 @@ _HEADER_BUDGET_NBYTES = MAX_HEADER_NBYTES * 9 // 10
 
 
 def order_by_alignment(itemsizes: Sequence[int]) -> list[int]:
-    """Indices in file order: larger items first, so that every tensor begins at a multiple of its
-    item size; otherwise as they came."""
+    """Indices in file order: larger items first, otherwise as they came.
+
+    Every tensor then begins at a multiple of its item size.
+    """
     indices = list(range(len(itemsizes)))
     if len(set(itemsizes)) > 1:
         indices.sort(key=itemsizes.__getitem__, reverse=True)
     return indices
 
 
-def split_into_files(entries: Sequence[HeaderEntry], *, max_file_nbytes: int) -> list[list[HeaderEntry]]:
+def split_into_files(entries: Sequence[HeaderEntry], *, max_file_nbytes: int) -> list[Sequence[HeaderEntry]]:
     """Cuts the sequence where a file would grow past `max_file_nbytes` or its header too long.
 
     A tensor that is larger by itself gets a file of its own; tensors are never cut.
     """
-    files: list[list[HeaderEntry]] = []
-    current: list[HeaderEntry] = []
+    header_costs = [entry_nbytes_bound(entry) for entry in entries]
+    if not entries or (
+        sum([entry.nbytes for entry in entries]) <= max_file_nbytes and sum(header_costs) <= _HEADER_BUDGET_NBYTES
+    ):
+        return [entries] if entries else []
+    begins = [0]
     file_nbytes = header_nbytes = 0
-    for entry in entries:
-        header_cost = entry_nbytes_bound(entry.name, len(entry.shape))
-        if current and (
-            file_nbytes + entry.nbytes > max_file_nbytes or header_nbytes + header_cost > _HEADER_BUDGET_NBYTES
+    for index, entry in enumerate(entries):
+        if index > begins[-1] and (
+            file_nbytes + entry.nbytes > max_file_nbytes or header_nbytes + header_costs[index] > _HEADER_BUDGET_NBYTES
         ):
-            files.append(current)
-            current = []
+            begins.append(index)
             file_nbytes = header_nbytes = 0
-        current.append(entry)
         file_nbytes += entry.nbytes
-        header_nbytes += header_cost
-    if current:
-        files.append(current)
-    return files
+        header_nbytes += header_costs[index]
+    return [entries[a:b] for a, b in zip(begins, [*begins[1:], len(entries)], strict=True)]
 
 
 class RowRange(NamedTuple):

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import NamedTuple
+from operator import attrgetter
 
+import msgspec
 import torch
 
-from sucrose.engine import CHUNK_NBYTES, CorruptChunk, Engine, Extents, ReadTicket
+from sucrose.engine import CHUNK_NBYTES, CorruptChunk, Engine, ReadTicket
 from sucrose.errors import CorruptionError
 from sucrose.formats.index import SnapshotIndex
 from sucrose.formats.manifest import TensorEntry
 from sucrose.snapshot.progress import wait_showing_progress
-from sucrose.snapshot.tensors import DTYPES, HostMemory, destination_memory, empty_like_entry
+from sucrose.snapshot.tensors import (
+    DTYPES,
+    HostMemory,
+    destination_memory,
+    empty_like_entry,
+    extents_of,
+)
 from sucrose.storage import LocalDirectory
 
 
-class _Piece(NamedTuple):
+class _Piece(msgspec.Struct, gc=False):
     begin: int
     memory: HostMemory
     key: str
@@ -71,8 +78,17 @@ class ReadBatch:
             assert memory is not None  # it is new, contiguous and on the host
             self._afterwards.append(lambda: into.copy_(temporary))
             fresh = True
+        self.add_memory(entry, memory, key, fresh=fresh)
+
+    def add_memory(self, entry: TensorEntry, memory: HostMemory, key: str, *, fresh: bool) -> None:
+        """Like `add`, for memory that takes the bytes as they are."""
         begin = 0 if entry.byte_range is None else entry.byte_range[0]
-        self._pieces.setdefault(entry.location, []).append(_Piece(begin, memory, key))
+        piece = _Piece(begin, memory, key)
+        pieces = self._pieces.get(entry.location)
+        if pieces is None:
+            self._pieces[entry.location] = [piece]
+        else:
+            pieces.append(piece)
         self._only_fresh &= fresh
         self.nbytes += memory.nbytes
 
@@ -107,17 +123,12 @@ class ReadBatch:
                 copy()
 
     def _submit(self, location: str, pieces: list[_Piece]) -> ReadTicket:
-        offsets = array("Q")
-        extents = Extents()
-        for piece in pieces:
-            offsets.append(piece.begin)
-            piece.memory.append_to(extents)
-        extents.keep_alive.append(pieces)
+        offsets = array("Q", [piece.begin for piece in pieces])
+        extents = extents_of([piece.memory for piece in pieces])
         record = self._index.files.get(location) if self._index is not None else None
         if self._index is not None and record is None:
             raise CorruptionError(
-                f"{self._storage.root}: the index does not know {location!r}, which the manifest "
-                "refers to",
+                f"{self._storage.root}: the index does not know {location!r}, which the manifest refers to",
                 path=self._storage.root,
             )
         return self._engine.read(
@@ -150,9 +161,7 @@ class ReadBatch:
             )
         return actual
 
-    def _corruption(
-        self, location: str, pieces: list[_Piece], chunk: CorruptChunk
-    ) -> CorruptionError:
+    def _corruption(self, location: str, pieces: list[_Piece], chunk: CorruptChunk) -> CorruptionError:
         path = self._storage.path_of(location)
         begin = chunk.index * CHUNK_NBYTES
         end = begin + CHUNK_NBYTES
@@ -175,23 +184,23 @@ def _without_overlaps(pieces: list[_Piece]) -> list[list[_Piece]]:
 
     Tied tensors that are restored into separate ones take several groups.
     """
-    remaining = sorted(pieces, key=lambda piece: piece.begin)
+    remaining = sorted(pieces, key=attrgetter("begin"))
     waves: list[list[_Piece]] = []
     while remaining:
         wave: list[_Piece] = []
         later: list[_Piece] = []
-        taken: set[tuple[int, int, int]] = set()
         end = 0
         for piece in remaining:
-            where = (piece.begin, piece.memory.address, piece.memory.nbytes)
-            if where in taken:
-                continue  # a tied tensor into a tied tensor
-            if piece.begin < end:
+            if piece.begin >= end:
+                wave.append(piece)
+                end = piece.begin + piece.memory.nbytes
+            elif not _same(piece, wave[-1]):  # else a tied tensor into a tied tensor
                 later.append(piece)
-                continue
-            taken.add(where)
-            wave.append(piece)
-            end = piece.begin + piece.memory.nbytes
         waves.append(wave)
         remaining = later
     return waves
+
+
+def _same(piece: _Piece, other: _Piece) -> bool:
+    a, b = piece.memory, other.memory
+    return piece.begin == other.begin and a.address == b.address and a.nbytes == b.nbytes

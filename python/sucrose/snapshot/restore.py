@@ -21,6 +21,7 @@ import torch
 
 from sucrose.errors import CorruptionError, StateMismatchError
 from sucrose.formats.manifest import (
+    BUFFER_PROTOCOL,
     TORCH_SAVE,
     ChunkedTensorEntry,
     DictEntry,
@@ -44,7 +45,12 @@ from sucrose.snapshot.entries import (
 from sucrose.snapshot.flatten import encode_key
 from sucrose.snapshot.reading import ReadBatch
 from sucrose.snapshot.rng_state import RNGState
-from sucrose.snapshot.tensors import DTYPES, empty_like_entry, is_restorable_in_place
+from sucrose.snapshot.tensors import (
+    DTYPES,
+    empty_like_entry,
+    is_restorable_in_place,
+    plain_memory,
+)
 
 ObjectLoader = Callable[[str, str], Any]
 """(location, key) to the object."""
@@ -129,12 +135,14 @@ class StateReader:
             result[key] = self.build(child, child_entry, targets.get(key))
         saved = self._state_dict_metadata.get(path)
         if saved is not None:
-            result._metadata = OrderedDict(saved)
+            result._metadata = OrderedDict(saved)  # noqa: SLF001  # where nn.Module looks for it
         return result
 
     def _tensor(self, path: str, entry: TensorEntry, target: Any) -> Any:
         if entry.serializer == TORCH_SAVE:
             return self._pickled_tensor(path, entry, target)
+        if target is not None and self._add_plain(path, entry, target):
+            return target
         check_tensor_entry(path, entry)
         into = self._destination(path, entry.dtype, entry.shape, target)
         self.tensors += 1
@@ -153,6 +161,25 @@ class StateReader:
             self._fresh[place] = into
             self._batch.add(entry, into, path, fresh=True)
         return into
+
+    def _add_plain(self, path: str, entry: TensorEntry, target: Any) -> bool:
+        """The short way for a target that takes the saved bytes as they are: nearly all do."""
+        memory = plain_memory(target)
+        if memory is None or entry.byte_range is None:
+            return False
+        begin, end = entry.byte_range
+        if (
+            target.dtype is not DTYPES.get(entry.dtype)
+            or target.shape != tuple(entry.shape)
+            or entry.serializer != BUFFER_PROTOCOL
+            or begin < 0
+            or end - begin != memory.nbytes
+            or memory.nbytes == 0
+        ):
+            return False
+        self._batch.add_memory(entry, memory, path, fresh=False)
+        self.tensors += 1
+        return True
 
     def _tensor_in_parts(self, path: str, entry: Entry, target: Any) -> torch.Tensor:
         dtype, shape, parts = shards_of(self._metadata, path, entry)
@@ -185,9 +212,7 @@ class StateReader:
         self._batch.copy_afterwards(loaded, into)
         return into
 
-    def _destination(
-        self, path: str, dtype: str, shape: list[int], target: Any
-    ) -> torch.Tensor | None:
+    def _destination(self, path: str, dtype: str, shape: list[int], target: Any) -> torch.Tensor | None:
         """The tensor of the program to fill; None where there is none, or a mismatch was noted."""
         if not isinstance(target, torch.Tensor) or not is_restorable_in_place(target):
             return None
@@ -195,9 +220,7 @@ class StateReader:
             self.mismatches.append(f"{path!r} has the shape {list(target.shape)}, saved {shape}")
             return None
         if target.dtype is not DTYPES.get(dtype) and not self._cast:
-            self.mismatches.append(
-                f"{path!r} has the dtype {target.dtype}, saved {dtype} (cast=True converts)"
-            )
+            self.mismatches.append(f"{path!r} has the dtype {target.dtype}, saved {dtype} (cast=True converts)")
             return None
         return target
 
@@ -253,9 +276,7 @@ def restore_app_state(
     )
 
 
-def _key_mismatches(
-    path: str, stateful: Any, present: Any, saved: Any, strict: bool
-) -> list[str]:
+def _key_mismatches(path: str, stateful: Any, present: Any, saved: Any, strict: bool) -> list[str]:
     """What load_state_dict would refuse, found before anything is overwritten."""
     if isinstance(stateful, torch.nn.Module) and strict and isinstance(saved, Mapping):
         missing = [key for key in present if key not in saved]

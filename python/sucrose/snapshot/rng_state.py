@@ -51,7 +51,7 @@ class RNGState:
                 "has_gauss": int(has_gauss),
                 "cached_gaussian": float(cached_gaussian),
             }
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
+        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
             state["cuda"] = torch.cuda.get_rng_state_all()
         return state
 

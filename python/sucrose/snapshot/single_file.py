@@ -32,6 +32,7 @@ from sucrose.engine import Engine, Extents, get_engine
 from sucrose.errors import CorruptionError, StorageError
 from sucrose.formats import torch_zip
 from sucrose.formats.torch_zip_directory import Member, head_nbytes, locate, looks_like_zip, read_directory
+from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.tensors import buffer_address, storage_address
 from sucrose.snapshot.torch_pickle import StoragePickler
 from sucrose.snapshot.torch_unpickle import MapLocation, refusal, unpickle
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files of torch before 1.6 begin."""
+_PICKLE_MAGIC = b"\x80"
+"""How files of torch before 1.6 begin: they are several pickles in a row."""
 
 
 def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> None:
@@ -71,8 +72,9 @@ def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> 
     _check_target(target)
     engine = get_engine()
     pickled = io.BytesIO()
-    pickler = StoragePickler(pickled)
-    pickler.dump(obj)
+    with collector_paused():
+        pickler = StoragePickler(pickled)
+        pickler.dump(obj)
     storages = [_on_host(storage) for storage in pickler.storages]
     layout = _plan(engine, pickled.getvalue(), storages)
     _write(engine, target, _extents(layout, storages), durable=durable)
@@ -107,8 +109,11 @@ def load(
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         if torch.device("meta") != _device(map_location) and stat.S_ISREG(mode):
             archive = _Archive(fd, name, verify=verify)
-            if archive.is_ours():
-                return archive.load(map_location, weights_only=weights_only)
+            with collector_paused():
+                is_ours = archive.is_ours()
+            if is_ours:
+                with collector_paused():
+                    return archive.load(map_location, weights_only=weights_only)
         return _load_by_torch(fd, name, map_location, weights_only=weights_only)
     finally:
         os.close(fd)
@@ -300,11 +305,13 @@ def _device(map_location: MapLocation) -> torch.device | None:
 
 def _load_by_torch(fd: int, path: str, map_location: MapLocation, *, weights_only: bool) -> Any:
     """Everything that is not an archive of today: legacy files, TorchScript, the meta device."""
+    if not os.pread(fd, 4, 0).startswith((_PICKLE_MAGIC, torch_zip.LOCAL_MAGIC)):
+        raise CorruptionError(f"{path} was not written by torch.save.", path=path)
     try:
         return torch.load(path, map_location=map_location, weights_only=weights_only)
     except EOFError as error:
         raise CorruptionError(f"{path} ends early.", path=path) from error
     except pickle.UnpicklingError as error:
-        if weights_only and os.pread(fd, len(_LEGACY_MAGIC), 0) == _LEGACY_MAGIC:
+        if weights_only:
             raise refusal(path, error) from error
         raise CorruptionError(f"{path} was not written by torch.save.", path=path) from error

@@ -81,7 +81,7 @@ class Snapshot:
         path: str | os.PathLike[str],
         app_state: AppState,
         pg: Any = None,
-        replicated: list[str] | None = None,
+        replicated: list[str] | None = None,  # noqa: ARG003  # means nothing with one rank
         storage_options: Mapping[str, Any] | None = None,
         _custom_tensor_prepare_func: PrepareTensor | None = None,
         *,
@@ -199,9 +199,7 @@ class Snapshot:
         if memory_budget_bytes is not None and memory_budget_bytes <= 0:
             raise ValueError(f"memory_budget_bytes is {memory_budget_bytes}; it must be positive")
         entry = find_entry(self.metadata, path)
-        batch = self._batch(
-            verify=verify, show_progress=None, max_inflight_nbytes=memory_budget_bytes or 0
-        )
+        batch = self._batch(verify=verify, show_progress=None, max_inflight_nbytes=memory_budget_bytes or 0)
         reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
         with torch.no_grad(), collector_paused():
             value = reader.build(path, entry, obj_out)
@@ -209,9 +207,7 @@ class Snapshot:
         batch.read()
         return value
 
-    def get_state_dict_for_key(
-        self, key: str, *, verify: bool = True, allow_pickle: bool = False
-    ) -> dict[str, Any]:
+    def get_state_dict_for_key(self, key: str, *, verify: bool = True, allow_pickle: bool = False) -> dict[str, Any]:
         """The state dict of one stateful, in new CPU tensors; no target is needed.
 
         Raises:
@@ -287,9 +283,7 @@ class Snapshot:
             )
         metadata = decode_metadata(data, path=path)
         if index is None and _needs_index(metadata):
-            raise CorruptionError(
-                f"{self._storage.path_of(INDEX_FILE)} is missing, and with it all digests", path=path
-            )
+            raise CorruptionError(f"{self._storage.path_of(INDEX_FILE)} is missing, and with it all digests", path=path)
         return metadata
 
     def _load_index(self) -> SnapshotIndex | None:
@@ -307,9 +301,7 @@ class Snapshot:
             )
         return self._index
 
-    def _batch(
-        self, *, verify: bool, show_progress: bool | None, max_inflight_nbytes: int = 0
-    ) -> ReadBatch:
+    def _batch(self, *, verify: bool, show_progress: bool | None, max_inflight_nbytes: int = 0) -> ReadBatch:
         return ReadBatch(
             self._storage,
             self._index_of_metadata(),
@@ -323,9 +315,7 @@ class Snapshot:
         _ = self.metadata  # raises where there is no snapshot at all
         return self._load_index()
 
-    def _reader(
-        self, batch: ReadBatch, *, verify: bool, allow_pickle: bool, cast: bool
-    ) -> StateReader:
+    def _reader(self, batch: ReadBatch, *, verify: bool, allow_pickle: bool, cast: bool) -> StateReader:
         index = self._index_of_metadata()
         engine = get_engine()
 
@@ -334,9 +324,7 @@ class Snapshot:
             data = _read_checked(self._storage, location, key, index if verify else None, engine)
             return load_object(data, key=key, path=path, allow_pickle=allow_pickle)
 
-        return StateReader(
-            self.metadata, batch, load, index.state_dict_metadata if index else {}, cast=cast
-        )
+        return StateReader(self.metadata, batch, load, index.state_dict_metadata if index else {}, cast=cast)
 
 
 def _read_checked(
@@ -349,8 +337,7 @@ def _read_checked(
         raise CorruptionError(f"{path} is missing; it has {key!r}", path=path, key=key) from error
     if index is not None and index.files.get(location) != record_of(data, engine):
         raise CorruptionError(
-            f"{path}, which has {key!r}, was changed after the snapshot was committed; restore an "
-            "older snapshot",
+            f"{path}, which has {key!r}, was changed after the snapshot was committed; restore an older snapshot",
             path=path,
             key=key,
         )
@@ -380,9 +367,7 @@ def _check_target(target: str, overwrite: bool) -> None:
 
 def _check_storage_options(storage_options: Mapping[str, Any] | None) -> None:
     if storage_options:
-        raise ValueError(
-            f"storage_options {sorted(storage_options)} are unknown: local storage has no options"
-        )
+        raise ValueError(f"storage_options {sorted(storage_options)} are unknown: local storage has no options")
 
 
 def _check_single_process(pg: Any) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from sucrose.engine import CHUNK_NBYTES, Engine, Extents
+from sucrose.engine import CHUNK_NBYTES, Engine
 from sucrose.errors import StorageError, SucroseError
 from sucrose.formats.index import (
     DIGEST_NAME,
@@ -51,7 +51,15 @@ from sucrose.snapshot.objects import dump_object, object_location
 from sucrose.snapshot.plan import order_by_alignment, split_into_files, split_rows
 from sucrose.snapshot.progress import wait_showing_progress
 from sucrose.snapshot.rng_state import RNGState
-from sucrose.snapshot.tensors import DTYPE_NAMES, HostMemory, Kind, kind_of, source_memory
+from sucrose.snapshot.tensors import (
+    DTYPE_NAMES,
+    HostMemory,
+    Kind,
+    extents_of,
+    kind_of,
+    plain_memory,
+    source_memory,
+)
 from sucrose.storage import StagedDirectory
 
 PrepareTensor = Callable[[str, torch.Tensor, bool], torch.Tensor]
@@ -110,27 +118,29 @@ def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None) -> Capt
 
 
 def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None) -> None:
-    first_at: dict[tuple[object, ...], str] = {}
-    for path, tensor in captured.flat.tensors:
-        if prepare is not None:
-            tensor = prepare(path.partition("/")[2], tensor, False)
-        kind = kind_of(tensor, path)
-        if kind is Kind.PICKLED:
-            captured.pickled_tensors[path] = tensor.detach().clone()  # without the rest of a storage
-        elif kind is Kind.OBJECT:
-            captured.flat.objects.append((path, tensor))
-        else:
-            memory = source_memory(tensor)
-            if memory.nbytes == 0:  # torchsnapshot cannot read these from a range of no bytes
-                captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
+    first_at: dict[object, str] = {}
+    for path, given in captured.flat.tensors:
+        tensor = given if prepare is None else prepare(path.partition("/")[2], given, False)
+        memory = plain_memory(tensor)
+        if memory is None:
+            kind = kind_of(tensor, path)
+            if kind is Kind.PICKLED:
+                captured.pickled_tensors[path] = tensor.detach().clone()  # not all of its storage
                 continue
-            captured.dense[path] = memory
-            first = first_at.setdefault(_identity(memory), path)
-            if first is not path:
-                captured.aliases[path] = first
+            if kind is Kind.OBJECT:
+                captured.flat.objects.append((path, tensor))
+                continue
+            memory = source_memory(tensor)
+        if memory.nbytes == 0:  # torchsnapshot cannot read these from a range of no bytes
+            captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
+            continue
+        captured.dense[path] = memory
+        first = first_at.setdefault(_identity(memory), path)
+        if first is not path:
+            captured.aliases[path] = first
 
 
-def _identity(memory: HostMemory) -> tuple[object, ...]:
+def _identity(memory: HostMemory) -> object:
     """Equal for tensors that are the same bytes in the same order."""
     if memory.strides is None:
         return memory.address, memory.nbytes
@@ -149,12 +159,13 @@ def _plan(captured: CapturedState, options: Options) -> tuple[list[_DataFile], d
     dense, aliases = captured.dense, captured.aliases
     paths = [path for path in dense if path not in aliases] if aliases else list(dense)
     order = order_by_alignment([dense[path].tensor.element_size() for path in paths])
+    prefix = len(f"{_RANK}/")
     headers = []
     for index in order:
         path = paths[index]
-        _, nbytes, _, tensor = dense[path]
-        name = path.partition("/")[2]
-        headers.append(HeaderEntry(name, DTYPE_NAMES[tensor.dtype], list(tensor.shape), nbytes))
+        memory = dense[path]
+        tensor = memory.tensor
+        headers.append(HeaderEntry(path[prefix:], DTYPE_NAMES[tensor.dtype], list(tensor.shape), memory.nbytes))
     entries: dict[str, Entry] = {}
     places: dict[str, tuple[str, int]] = {}
     files: list[_DataFile] = []
@@ -163,23 +174,30 @@ def _plan(captured: CapturedState, options: Options) -> tuple[list[_DataFile], d
         file = _DataFile(location, encode_header(chosen), [])
         files.append(file)
         begin = len(file.header)
-        for name, dtype, shape, nbytes in chosen:
-            path = f"{_RANK}/{name}"
+        for header in chosen:
+            path = f"{_RANK}/{header.name}"
             file.paths.append(path)
             places[path] = (location, begin)
-            entries[path] = _tensor_entry(location, begin, dtype, shape, nbytes, options)
-            begin += nbytes
+            entries[path] = _tensor_entry(
+                location, begin, header.dtype, header.shape, header.nbytes, options.max_chunk_nbytes
+            )
+            begin += header.nbytes
     for path, first in aliases.items():
         tensor = dense[path].tensor
         location, begin = places[first]
         entries[path] = _tensor_entry(
-            location, begin, DTYPE_NAMES[tensor.dtype], list(tensor.shape), dense[path].nbytes, options
+            location,
+            begin,
+            DTYPE_NAMES[tensor.dtype],
+            list(tensor.shape),
+            dense[path].nbytes,
+            options.max_chunk_nbytes,
         )
     return files, entries
 
 
-def _tensor_entry(location: str, begin: int, dtype: str, shape: list[int], nbytes: int, options: Options) -> Entry:
-    pieces = split_rows(shape, nbytes, options.max_chunk_nbytes) if options.max_chunk_nbytes else []
+def _tensor_entry(location: str, begin: int, dtype: str, shape: list[int], nbytes: int, max_chunk_nbytes: int) -> Entry:
+    pieces = split_rows(shape, nbytes, max_chunk_nbytes) if max_chunk_nbytes else None
     if not pieces:
         return TensorEntry(location, BUFFER_PROTOCOL, dtype, shape, False, (begin, begin + nbytes))
     row_nbytes = nbytes // shape[0]
@@ -268,11 +286,8 @@ def _write_data(
     tickets = []
     try:
         for file in files:
-            extents = Extents()
-            extents.append_bytes(file.header)
-            for path in file.paths:
-                captured.dense[path].append_to(extents)
-            extents.keep_alive.append(captured)
+            memories = [captured.dense[path] for path in file.paths]
+            extents = extents_of(memories, header=file.header)
             tickets.append(engine.write(staged.create_path(file.name), extents, durable=durable))
     except BaseException:
         for ticket in tickets:

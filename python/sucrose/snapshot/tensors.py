@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 from enum import Enum, auto
-from typing import NamedTuple
 
+import msgspec
 import torch
 
 from sucrose.engine import Extents, Strides
@@ -26,6 +27,7 @@ DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in DTYPE_NAMES.ite
 _ITEMSIZES: dict[torch.dtype, int] = {dtype: dtype.itemsize for dtype in DTYPE_NAMES}
 
 _QUANTIZED = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if name.startswith(("torch.qint", "torch.quint")))
+_SIMPLE = frozenset(dtype for dtype in DTYPE_NAMES if dtype not in _QUANTIZED and not dtype.is_complex)
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 
 
@@ -70,7 +72,7 @@ def kind_of(tensor: torch.Tensor, key: str) -> Kind:
     return Kind.DENSE
 
 
-class HostMemory(NamedTuple):
+class HostMemory(msgspec.Struct, gc=False):
     """A dense tensor's elements, as the engine takes them."""
 
     address: int
@@ -80,19 +82,23 @@ class HostMemory(NamedTuple):
     tensor: torch.Tensor
     """Owner of the memory; shape and item size go with `strides`."""
 
-    def append_to(self, extents: Extents) -> None:
-        """Adds the memory as the next extent."""
-        if self.strides is not None:
-            extents.strided.append(
-                Strides(
-                    extent=len(extents.addresses),
-                    shape=tuple(self.tensor.shape),
-                    strides=self.strides,
-                    itemsize=self.tensor.element_size(),
-                )
-            )
-        extents.addresses.append(self.address)
-        extents.nbytes.append(self.nbytes)
+
+def plain_memory(tensor: torch.Tensor) -> HostMemory | None:
+    """The memory of an ordinary CPU tensor with elements in row-major order, else None.
+
+    Nearly all tensors are of this kind, and this is the one place where each costs several calls
+    into torch: models have tens of thousands.
+    """
+    if (
+        type(tensor) in _PLAIN
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and tensor.dtype in _SIMPLE
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+    ):
+        return HostMemory(tensor.data_ptr(), tensor.nbytes, None, tensor)
+    return None
 
 
 def source_memory(tensor: torch.Tensor) -> HostMemory:
@@ -112,6 +118,28 @@ def destination_memory(tensor: torch.Tensor) -> HostMemory | None:
     if memory.strides is not None and _elements_overlap(tensor):
         return None
     return memory
+
+
+def extents_of(memories: Sequence[HostMemory], *, header: bytes = b"") -> Extents:
+    """`header`, if any, then the memories, all kept alive by the extents."""
+    extents = Extents()
+    if header:
+        extents.append_bytes(header)
+    first = len(extents.addresses)
+    extents.addresses.extend([memory.address for memory in memories])
+    extents.nbytes.extend([memory.nbytes for memory in memories])
+    for index, memory in enumerate(memories):
+        if memory.strides is not None:
+            extents.strided.append(
+                Strides(
+                    extent=first + index,
+                    shape=tuple(memory.tensor.shape),
+                    strides=memory.strides,
+                    itemsize=memory.tensor.element_size(),
+                )
+            )
+    extents.keep_alive.append(memories)
+    return extents
 
 
 def _host_memory(tensor: torch.Tensor) -> HostMemory:

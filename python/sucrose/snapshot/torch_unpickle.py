@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -66,6 +67,8 @@ class _StorageLoader:
         self._restore = _restorer(map_location)
         self._path = path
         self._loaded: dict[str, torch.TypedStorage] = {}
+        self.failure: Exception | None = None
+        """An error of the device or of the caller's `map_location`, not of the file."""
 
     def __call__(self, persistent_id: Any) -> torch.TypedStorage:
         tag, kind, key, location, numel = persistent_id
@@ -81,7 +84,11 @@ class _StorageLoader:
         nbytes = storage.nbytes()
         if nbytes != numel * dtype.itemsize:
             raise self._corruption(key, f"has {nbytes} bytes, expected {numel * dtype.itemsize}")
-        restored = self._restore(storage, location)
+        try:
+            restored = self._restore(storage, location)
+        except Exception as error:
+            self.failure = error
+            raise
         loaded = torch.TypedStorage(  # type: ignore[no-untyped-call]
             wrap_storage=restored, dtype=dtype, _internal=True
         )
@@ -142,6 +149,10 @@ def _load_weights_only(data: bytes, loader: _StorageLoader, path: str) -> Any:
         return unpickler.load()  # type: ignore[no-untyped-call]
     except pickle.UnpicklingError as error:
         raise refusal(path, error) from error
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError, EOFError, struct.error) as error:
+        if loader.failure is not None:
+            raise
+        raise CorruptionError(f"the pickle in {path} is broken: {error!r}.", path=path) from error
 
 
 def refusal(path: str, error: pickle.UnpicklingError) -> UnsafeObjectError:

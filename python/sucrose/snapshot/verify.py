@@ -65,9 +65,7 @@ def verify_files(
                 message = f"{name} has {actual} bytes, expected {record.nbytes}"
                 problems.append(Problem(file=name, offset=None, keys=keys, message=message))
                 continue
-            ticket = engine.verify(
-                storage.path_of(name), file_nbytes=record.nbytes, digests=record.packed_digests()
-            )
+            ticket = engine.verify(storage.path_of(name), file_nbytes=record.nbytes, digests=record.packed_digests())
             tickets.append((name, keys, ticket))
         except OSError as error:
             problems.append(Problem(file=name, offset=None, keys=keys, message=str(error)))
@@ -81,14 +79,9 @@ def verify_files(
         for chunk in result.corrupt:
             begin = chunk.index * CHUNK_NBYTES
             affected = tuple(
-                key
-                for key, first, last in ranges.get(name, ())
-                if first < begin + CHUNK_NBYTES and begin < last
+                key for key, first, last in ranges.get(name, ()) if first < begin + CHUNK_NBYTES and begin < last
             )
-            message = (
-                f"chunk {chunk.index} of {name}: digest {chunk.found} != {chunk.expected} "
-                f"at offset {begin}"
-            )
+            message = f"chunk {chunk.index} of {name}: digest {chunk.found} != {chunk.expected} at offset {begin}"
             problems.append(Problem(file=name, offset=begin, keys=affected, message=message))
     for name in sorted(set(ranges) - set(index.files)):
         keys = tuple(key for key, _, _ in ranges[name])

@@ -43,9 +43,7 @@ class LocalDirectory:
         """
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or "\0" in name:
-            raise CorruptionError(
-                f"{self.root}: {name!r} does not name a file inside the snapshot", path=self.root
-            )
+            raise CorruptionError(f"{self.root}: {name!r} does not name a file inside the snapshot", path=self.root)
         return os.path.join(self.root, name)
 
     def read(self, name: str) -> bytes:
@@ -141,9 +139,7 @@ def _exchange(source: str, target: str) -> None:
     """Puts `source` in the place of the directory `target`, and that in the place of `source`."""
     libc = ctypes.CDLL(None, use_errno=True)
     a, b = os.fsencode(source), os.fsencode(target)
-    if hasattr(libc, "renameat2") and not libc.renameat2(
-        _AT_FDCWD, a, _AT_FDCWD, b, ctypes.c_uint(_RENAME_EXCHANGE)
-    ):
+    if hasattr(libc, "renameat2") and not libc.renameat2(_AT_FDCWD, a, _AT_FDCWD, b, ctypes.c_uint(_RENAME_EXCHANGE)):
         return
     # File systems without exchange: for an instant neither is there, and both are whole.
     aside = f"{source}.old"
