@@ -101,7 +101,8 @@ bool wait_interruptibly(Job &job, std::optional<double> timeout_s) {
             }
             throw interrupt;
         }
-        if (timeout_s && std::chrono::duration<double>(Clock::now() - start).count() >= *timeout_s) {
+        if (timeout_s &&
+            std::chrono::duration<double>(Clock::now() - start).count() >= *timeout_s) {
             return false;
         }
     }
@@ -162,9 +163,9 @@ void bind_tickets(py::module_ &module) {
                     return py::none();
                 }
                 const std::vector<Digest> &digests = job.digests();
-                return py::make_tuple(
-                    job.nbytes(), py::bytes(reinterpret_cast<const char *>(digests.data()),
-                                            digests.size() * sizeof(Digest)));
+                return py::make_tuple(job.nbytes(),
+                                      py::bytes(reinterpret_cast<const char *>(digests.data()),
+                                                digests.size() * sizeof(Digest)));
             },
             py::arg("timeout_s") = py::none());
 
@@ -177,8 +178,8 @@ void bind_tickets(py::module_ &module) {
                 }
                 py::list corrupt;
                 for (const CorruptChunk &chunk : job.corrupt()) {
-                    corrupt.append(py::make_tuple(chunk.index, to_hex(chunk.expected),
-                                                  to_hex(chunk.found)));
+                    corrupt.append(
+                        py::make_tuple(chunk.index, to_hex(chunk.expected), to_hex(chunk.found)));
                 }
                 return py::make_tuple(job.done_nbytes(), corrupt);
             },
@@ -190,9 +191,9 @@ void bind_engine(py::module_ &module) {
         .def(py::init([](std::string io_backend, std::string read_mode, std::size_t slot_count,
                          std::size_t worker_count, std::size_t io_depth,
                          std::uint64_t direct_min_nbytes) {
-                 return std::make_unique<Engine>(EngineOptions{
-                     std::move(io_backend), std::move(read_mode), slot_count, worker_count,
-                     io_depth, direct_min_nbytes});
+                 return std::make_unique<Engine>(
+                     EngineOptions{std::move(io_backend), std::move(read_mode), slot_count,
+                                   worker_count, io_depth, direct_min_nbytes});
              }),
              py::kw_only(), py::arg("io_backend"), py::arg("read_mode"), py::arg("slot_count"),
              py::arg("worker_count"), py::arg("io_depth"), py::arg("direct_min_nbytes"))

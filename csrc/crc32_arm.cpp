@@ -34,7 +34,9 @@ SUCROSE_CRC std::uint32_t one_way(std::uint32_t state, std::span<const std::byte
 
 } // namespace
 
-bool has_instructions() noexcept { return (getauxval(AT_HWCAP) & hwcap_crc32) != 0; }
+bool has_instructions() noexcept {
+    return (getauxval(AT_HWCAP) & hwcap_crc32) != 0;
+}
 
 SUCROSE_CRC std::uint32_t update_by_instructions(std::uint32_t state,
                                                  std::span<const std::byte> data) noexcept {

@@ -58,10 +58,10 @@ Engine::Engine(const EngineOptions &options)
         throw Error("the engine needs at least one slot and an I/O depth of at least one");
     }
     auto backend = make_backend(options, fallback_reason_);
-    scheduler_ = std::make_unique<Scheduler>(
-        options.slot_count,
-        options.worker_count == 0 ? default_worker_count() : options.worker_count,
-        std::move(backend));
+    scheduler_ = std::make_unique<Scheduler>(options.slot_count,
+                                             options.worker_count == 0 ? default_worker_count()
+                                                                       : options.worker_count,
+                                             std::move(backend));
 }
 
 Engine::~Engine() {

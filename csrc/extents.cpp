@@ -37,9 +37,10 @@ std::uint64_t ExtentList::end() const noexcept {
 }
 
 std::size_t ExtentList::first_after(std::uint64_t offset) const noexcept {
-    const auto found = std::partition_point(
-        extents_.begin(), extents_.end(),
-        [offset](const Extent &extent) { return extent.offset + extent.nbytes <= offset; });
+    const auto found =
+        std::partition_point(extents_.begin(), extents_.end(), [offset](const Extent &extent) {
+            return extent.offset + extent.nbytes <= offset;
+        });
     return static_cast<std::size_t>(found - extents_.begin());
 }
 

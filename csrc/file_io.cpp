@@ -31,8 +31,7 @@ template <typename Call> auto retry_on_eintr(Call call) noexcept {
 
 bool set_direct(int fd, bool direct) noexcept {
     const int flags = ::fcntl(fd, F_GETFL);
-    return flags >= 0 &&
-           ::fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+    return flags >= 0 && ::fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
 }
 
 class ThreadBackend final : public IoBackend {
@@ -40,7 +39,8 @@ public:
     explicit ThreadBackend(std::size_t thread_count) : pool_("sucrose-io", thread_count) {}
 
     void submit(std::unique_ptr<IoRequest> request) override {
-        pool_.post([request = std::shared_ptr<IoRequest>(std::move(request))] { carry_out(*request); });
+        pool_.post(
+            [request = std::shared_ptr<IoRequest>(std::move(request))] { carry_out(*request); });
     }
     std::string_view name() const noexcept override { return "threads"; }
 
@@ -161,8 +161,7 @@ void OutputFile::finish(bool durable) {
 
 InputFile::InputFile(std::string path, std::uint64_t nbytes, bool direct)
     : path_(std::move(path)), nbytes_(nbytes) {
-    fd_ = UniqueFd(
-        retry_on_eintr([&] { return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC); }));
+    fd_ = UniqueFd(retry_on_eintr([&] { return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC); }));
     struct stat status {};
     if (!fd_ || ::fstat(fd_.get(), &status) != 0) {
         throw SystemError(errno, "open", path_);
@@ -217,8 +216,7 @@ void InputFile::prefetch(std::uint64_t offset, std::size_t nbytes) const noexcep
 }
 
 void sync_path(const std::string &path) {
-    const UniqueFd fd(
-        retry_on_eintr([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+    const UniqueFd fd(retry_on_eintr([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
     if (!fd) {
         throw SystemError(errno, "open", path);
     }

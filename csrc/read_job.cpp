@@ -34,9 +34,8 @@ void prepare_fresh_pages(const ExtentList &destinations) noexcept {
 std::shared_ptr<ReadJob> ReadJob::create(Scheduler &scheduler, std::string path,
                                          ExtentList destinations, Options options) {
     Plan chunks = plan(destinations, options);
-    return std::shared_ptr<ReadJob>(new ReadJob(scheduler, std::move(path),
-                                                std::move(destinations), std::move(options),
-                                                std::move(chunks)));
+    return std::shared_ptr<ReadJob>(new ReadJob(scheduler, std::move(path), std::move(destinations),
+                                                std::move(options), std::move(chunks)));
 }
 
 ReadJob::ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations, Options options,
@@ -55,16 +54,15 @@ ReadJob::Plan ReadJob::plan(const ExtentList &destinations, const Options &optio
     if (destinations.end() > options.file_nbytes) {
         throw Error("an extent lies beyond the end of the file");
     }
-    const std::uint64_t chunk_count =
-        (options.file_nbytes + chunk_nbytes - 1) / chunk_nbytes;
+    const std::uint64_t chunk_count = (options.file_nbytes + chunk_nbytes - 1) / chunk_nbytes;
     if (!options.digests.empty() && options.digests.size() != chunk_count) {
         throw Error("the number of digests does not fit the size of the file");
     }
     Plan plan;
     auto add = [&](std::uint64_t index) {
         plan.chunks.push_back(index);
-        plan.nbytes += std::min<std::uint64_t>(chunk_nbytes,
-                                               options.file_nbytes - index * chunk_nbytes);
+        plan.nbytes +=
+            std::min<std::uint64_t>(chunk_nbytes, options.file_nbytes - index * chunk_nbytes);
     };
     if (options.whole_file) {
         for (std::uint64_t index = 0; index < chunk_count; ++index) {
@@ -133,7 +131,8 @@ void ReadJob::read(const ChunkPtr &chunk, const Range &range) {
     }
     auto done = [this, chunk, range, target, skip, straight](int error) {
         if (error != 0) {
-            chunk_done(chunk, 0, std::make_exception_ptr(SystemError(error, "pread", file_.path())));
+            chunk_done(chunk, 0,
+                       std::make_exception_ptr(SystemError(error, "pread", file_.path())));
             return;
         }
         scheduler_.workers().post_front([this, chunk, range, target, skip, straight] {

@@ -106,8 +106,8 @@ void StridedLayout::gather(const std::byte *tensor, std::size_t begin, std::size
                            std::byte *destination) const noexcept {
     for_each_row(begin, nbytes, [&](std::int64_t row, std::size_t within, std::size_t n) noexcept {
         const auto run = static_cast<std::int64_t>(run_nbytes_);
-        const std::byte *source = tensor + row + static_cast<std::int64_t>(within / run_nbytes_) *
-                                                     row_stride_;
+        const std::byte *source =
+            tensor + row + static_cast<std::int64_t>(within / run_nbytes_) * row_stride_;
         if (const std::size_t skip = within % run_nbytes_; skip != 0) { // cut by a chunk's edge
             const std::size_t part = std::min(n, run_nbytes_ - skip);
             std::memcpy(destination, source + skip, part);

@@ -62,7 +62,8 @@ void WriteJob::write(const ChunkPtr &chunk, std::size_t nbytes) {
             }
         }
         if (error != 0) {
-            chunk_done(chunk, 0, std::make_exception_ptr(SystemError(error, "pwrite", file_.path())));
+            chunk_done(chunk, 0,
+                       std::make_exception_ptr(SystemError(error, "pwrite", file_.path())));
             return;
         }
         scheduler_.counters().written_nbytes += nbytes;
