@@ -1,0 +1,77 @@
+"""The command line: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import fresh, rounds
+from benchmarks.cases import CASES, Case, CellPlan
+from benchmarks.files import can_drop_all
+from benchmarks.machine import describe
+from benchmarks.records import Cell, Result
+from benchmarks.settings import Settings
+
+logger = logging.getLogger("benchmarks")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measures sucrose beside its peers and the raw limit of the hardware; see benchmarks/README.md.",
+        epilog="Cases: " + "; ".join(f"{name} {case.title.lower()}" for name, case in CASES.items()) + ".",
+    )
+    states = sorted({cell.state for case in CASES.values() for cell in case.cells} - {""})
+    default = Settings()
+    add = parser.add_argument
+    add("--case", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help="only these cases")
+    add("--state", nargs="+", choices=states, metavar="STATE", help=f"only these of its states: {', '.join(states)}")
+    add("--runs", type=int, default=default.runs, help="samples per line (default %(default)s)")
+    add("--scale", type=float, default=default.scale, help="shrinks the states, for a try-out (default %(default)s)")
+    add("--limit", type=float, default=default.limit_s, help="seconds after which one operation is stopped")
+    add("--dir", type=Path, default=Path(), help="folder in whose file system to write (default: the current one)")
+    add("--out", type=Path, default=Path(__file__).parent / "results", help="where the JSON goes")
+    add("--machine", help="short description for file names and headings (default: cores, file system, device)")
+    return parser
+
+
+def run_case(case: Case, settings: Settings, folder: Path) -> tuple[Cell, ...]:
+    """Measures the cells of a case, one after the other."""
+    return tuple(_run_cell(plan, settings, folder) for plan in case.cells)
+
+
+def _run_cell(plan: CellPlan, settings: Settings, folder: Path) -> Cell:
+    logger.info("%s, %s", plan.operation.value, plan.state)
+    measure = rounds.measure if plan.operation.is_rate else fresh.measure
+    return measure(plan, settings, folder)
+
+
+def main() -> int:
+    """Runs the cases and writes one JSON file for each."""
+    parser = _parser()
+    args = parser.parse_args()
+    if args.runs < 1:
+        parser.error("--runs: at least 1")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    settings = Settings(runs=args.runs, scale=args.scale, limit_s=args.limit)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".benchmarks-", dir=args.dir) as name:
+        folder = Path(name)
+        machine = describe(folder)
+        machine["name"] = args.machine or machine["name"]
+        how = {**asdict(settings), "cache_drop": "drop_caches" if can_drop_all() else "posix_fadvise on each file"}
+        for key in args.case:
+            cells = tuple(cell for cell in CASES[key].cells if not args.state or cell.state in args.state)
+            logger.info("%s: %s", key, CASES[key].title)
+            found = run_case(Case(title=CASES[key].title, cells=cells), settings, folder)
+            result = Result(case=key, title=CASES[key].title, machine=machine, settings=how, cells=found)
+            result.write(args.out / f"{key}-{machine['name']}.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

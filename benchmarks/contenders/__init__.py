@@ -1,0 +1,43 @@
+"""The contenders, by name. A new one is a class in a file of its own, listed here."""
+
+from __future__ import annotations
+
+from benchmarks.contenders.base import Contender, Role
+from benchmarks.contenders.dcp import DistributedCheckpoint
+from benchmarks.contenders.fastsafetensors import FastSafetensors
+from benchmarks.contenders.memcpy import Memcpy
+from benchmarks.contenders.runai import RunaiModelStreamer
+from benchmarks.contenders.safetensors_file import Safetensors, SafetensorsMap
+from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
+from benchmarks.contenders.sucrose_file import SucroseFile
+from benchmarks.contenders.sucrose_snapshot import SucroseSnapshot, SucroseUnverified
+from benchmarks.contenders.tensorizer import Tensorizer
+from benchmarks.contenders.torch_checkpointing import TorchCheckpointing
+from benchmarks.contenders.torch_pickle import TorchPickle
+from benchmarks.contenders.torchsnapshot import TorchSnapshot
+
+__all__ = ["BY_NAME", "LOADERS", "SAVERS", "Contender", "Role"]
+
+SAVERS: tuple[type[Contender], ...] = (
+    SucroseSnapshot,
+    TorchPickle,
+    Safetensors,
+    DistributedCheckpoint,
+    TorchSnapshot,
+    TorchCheckpointing,
+)
+"""What a training program would save with."""
+
+LOADERS: tuple[type[Contender], ...] = (
+    *SAVERS,
+    SucroseUnverified,
+    SafetensorsMap,
+    RunaiModelStreamer,
+    FastSafetensors,
+    Tensorizer,
+)
+"""What it would load with."""
+
+_ALL: tuple[type[Contender], ...] = (*LOADERS, SucroseFile, EngineDigest, EngineNoDigest, Memcpy)
+
+BY_NAME: dict[str, type[Contender]] = {contender.name: contender for contender in _ALL}

@@ -1,0 +1,44 @@
+"""Ours: ``Snapshot.take`` and ``Snapshot.restore``, in place."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from benchmarks.contenders.base import Contender, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from benchmarks.states import State
+
+
+class SucroseSnapshot(Contender):
+    name = "sucrose"
+    role = Role.OURS
+    distribution = "torch-sucrose"
+    durable = True
+    note = "Snapshot.take and restore, digests written and checked; restores in place"
+    verify = True
+
+    def __init__(self) -> None:
+        sucrose = import_module("sucrose")
+        self._snapshot, self._state_dict = sucrose.Snapshot, sucrose.StateDict
+
+    def save(self, state: State, path: Path) -> None:
+        self._snapshot.take(str(path), {"state": self._state_dict(**state)})
+
+    def load(self, state: State, path: Path) -> Mapping[str, Tensor]:
+        target = self._state_dict(**state)
+        self._snapshot(str(path)).restore({"state": target}, verify=self.verify)
+        return dict(target)
+
+
+class SucroseUnverified(SucroseSnapshot):
+    name = "sucrose, verify=False"
+    role = Role.NOTE
+    note = "the same without checking the digests on load"
+    verify = False

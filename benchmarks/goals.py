@@ -1,0 +1,125 @@
+"""The goals, and what the results say about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from benchmarks.contenders.safetensors_file import Safetensors
+from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
+from benchmarks.contenders.sucrose_file import SucroseFile
+from benchmarks.contenders.sucrose_snapshot import SucroseSnapshot, SucroseUnverified
+from benchmarks.contenders.torch_pickle import TorchPickle
+from benchmarks.records import Operation
+from benchmarks.timing import Spread, speed_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from benchmarks.records import Cell, Line, Result
+
+RING_NBYTES = 8 * (16 << 20)
+"""The buffers that a save or a load of any size may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bound on a figure of one operation, for each of some states."""
+
+    case: str
+    operation: Operation
+    states: tuple[str, ...]
+    sense: Literal["≥", "≤"]
+    bound: float
+    meaning: str
+    measure: Callable[[Cell], Spread | None]
+
+    def __str__(self) -> str:
+        return f"{self.sense} {self.bound:g} {self.meaning}"
+
+    def is_met(self, found: float) -> bool:
+        """Whether `found` is within the bound."""
+        return found >= self.bound if self.sense == "≥" else found <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A goal on one state; `found` is None where it was not measured."""
+
+    goal: Goal
+    state: str
+    found: Spread | None
+
+
+def verdicts(results: Mapping[str, Result]) -> Iterator[Verdict]:
+    """Holds every goal against the results of its case."""
+    for goal in GOALS:
+        result = results.get(goal.case)
+        cells = {(cell.operation, cell.state): cell for cell in result.cells} if result else {}
+        for state in goal.states:
+            cell = cells.get((goal.operation, state))
+            yield Verdict(goal, state, goal.measure(cell) if cell else None)
+
+
+def _ours(measure: Callable[[Cell, Line], Spread | None]) -> Callable[[Cell], Spread | None]:
+    def measured(cell: Cell) -> Spread | None:
+        line = cell.line(SucroseSnapshot.name)
+        return measure(cell, line) if line.samples else None
+
+    return measured
+
+
+def _ratio(name: str, than: str) -> Callable[[Cell], Spread | None]:
+    def measured(cell: Cell) -> Spread | None:
+        own, other = cell.line(name), cell.line(than)
+        return speed_ratio(own.samples, other.samples) if own.samples and other.samples else None
+
+    return measured
+
+
+def _cost_percent(name: str, without: str) -> Callable[[Cell], Spread | None]:
+    def measured(cell: Cell) -> Spread | None:
+        own, bare = cell.line(name).samples, cell.line(without).samples
+        if not own or not bare:
+            return None
+        return Spread.of((seconds / other - 1) * 100 for seconds, other in zip(own, bare, strict=True))
+
+    return measured
+
+
+def _scaled(factor: float) -> Callable[[Cell], Spread | None]:
+    return _ours(lambda _, line: Spread.of(sample * factor for sample in line.samples))
+
+
+_of_limit = _ours(lambda cell, line: cell.of_limit(line))
+_of_best_peer = _ours(lambda cell, line: cell.of_best_peer(line))
+_us_per_tensor = _ours(lambda cell, line: cell.us_per_tensor_above_limit(line))
+_than_safetensors = _ratio(SucroseSnapshot.name, Safetensors.name)
+_than_torch = _ratio(SucroseFile.name, TorchPickle.name)
+_digests_written = _cost_percent(EngineDigest.name, EngineNoDigest.name)
+_digests_checked = _cost_percent(SucroseSnapshot.name, SucroseUnverified.name)
+_mib, _milliseconds, _as_it_is = _scaled(1 / (1 << 20)), _scaled(1000), _scaled(1)
+
+_SAVE, _HOT, _COLD = Operation.SAVE, Operation.LOAD_HOT, Operation.LOAD_COLD
+_BIG, _SIZES = ("large", "bf16"), ("large", "double", "small", "real")
+_PEAK_MIB = RING_NBYTES / (1 << 20) + 64
+
+
+GOALS: tuple[Goal, ...] = (
+    Goal("P1", _SAVE, _BIG, "≥", 0.95, "of the raw limit", _of_limit),
+    Goal("P1", _SAVE, _BIG, "≥", 1.3, "× the best peer with fsync", _of_best_peer),
+    Goal("P2", _HOT, _BIG, "≥", 1.0, "× safetensors, digests checked", _than_safetensors),
+    Goal("P3", _COLD, _BIG, "≥", 0.95, "of the raw limit", _of_limit),
+    Goal("P4", _SAVE, ("small",), "≥", 4, "× safetensors", _than_safetensors),
+    Goal("P4", _HOT, ("small",), "≥", 3, "× safetensors", _than_safetensors),
+    Goal("P4", _SAVE, ("small", "many"), "≤", 5, "µs per tensor above the raw limit", _us_per_tensor),
+    Goal("P4", _HOT, ("small", "many"), "≤", 5, "µs per tensor above the raw limit", _us_per_tensor),
+    Goal("P7", Operation.PEAK_SAVE, _SIZES, "≤", _PEAK_MIB, "MiB (ring + 64) above the state", _mib),
+    Goal("P7", Operation.PEAK_LOAD, _SIZES, "≤", _PEAK_MIB, "MiB (ring + 64) above the state", _mib),
+    Goal("P8", _SAVE, ("large",), "≤", 5, "% for the digests", _digests_written),
+    Goal("P8", _COLD, ("large",), "≤", 5, "% for the digests", _digests_checked),
+    Goal("P9", _SAVE, ("large", "real"), "≥", 1.5, "× torch.save with fsync", _than_torch),
+    Goal("P9", _HOT, ("large", "real"), "≥", 3, "× torch.load", _than_torch),
+    Goal("P10", Operation.IMPORT, ("",), "≤", 150, "ms on top of torch", _milliseconds),
+    Goal("P10", Operation.FIRST_SAVE, ("large",), "≤", 1.2, "× the later saves", _as_it_is),
+)

@@ -1,0 +1,78 @@
+"""Writes plots and the tables of the README from the JSON: ``python -m benchmarks.report``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks.cases import CASES
+from benchmarks.plots import plot
+from benchmarks.records import Result
+from benchmarks.tables import case_tables, goals_table, notes
+
+_HERE = Path(__file__).parent
+_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def load(folder: Path) -> dict[str, dict[str, Result]]:
+    """All results below `folder`, by machine and case, in the order of the cases."""
+    found: dict[str, dict[str, Result]] = {}
+    for result in map(Result.read, sorted(folder.glob("*.json"))):
+        found.setdefault(result.machine["name"], {})[result.case] = result
+    return {name: {case: cases[case] for case in CASES if case in cases} for name, cases in found.items()}
+
+
+def render(results: dict[str, dict[str, Result]], folder: Path, relative_to: Path) -> str:
+    """The Markdown for all machines; draws the plots into `folder`."""
+    parts = []
+    for machine, cases in results.items():
+        parts += [f"### {machine}", _description(next(iter(cases.values()))), goals_table(cases)]
+        for case, result in cases.items():
+            parts.append(f"#### {case} · {result.title}")
+            picture = folder / f"{case}-{machine}.png"
+            if plot(result, picture):
+                parts.append(f"![{result.title}]({picture.relative_to(relative_to)})")
+            parts += case_tables(result)
+        parts += ["#### Contenders", notes(cases.values())]
+    return "\n\n".join(parts)
+
+
+def _description(result: Result) -> str:
+    machine, settings = result.machine, result.settings
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    text = (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
+        f"{machine['file_system']} ({machine['mount_options']}) on {machine['storage']}; "
+        f"Python {machine['python']}, {versions}. "
+        f"Median (least–most) of {settings['runs']} runs; cold means {settings['cache_drop']}."
+    )
+    if settings["scale"] != 1:
+        text += f" **A try-out at scale {settings['scale']:g}: these figures mean nothing.**"
+    return text
+
+
+def insert(readme: Path, text: str) -> None:
+    """Replaces what stands between the markers of `readme`."""
+    head, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
+    _, end, tail = rest.partition(_END)
+    if not end:
+        raise ValueError(f"{readme} lacks the line '{_BEGIN}' or '{_END}' after it")
+    readme.write_text(f"{head}{_BEGIN}\n\n{text}\n\n{_END}{tail}", encoding="utf-8")
+
+
+def main() -> int:
+    """Renders one folder of results into one README."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("--results", type=Path, default=_HERE / "results", help="folder with the JSON; plots go there")
+    parser.add_argument("--readme", type=Path, default=_HERE / "README.md", help="file with the markers")
+    args = parser.parse_args()
+    results = load(args.results)
+    if not results:
+        parser.error(f"no results in {args.results}; run python -m benchmarks first")
+    insert(args.readme, render(results, args.results, args.readme.parent))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

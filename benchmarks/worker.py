@@ -1,0 +1,110 @@
+"""The process of one contender: ``python -m benchmarks.worker FD``, started by `client.Worker`.
+
+Commands arrive and results leave as pickles over the connected pair of file descriptor FD. Each
+contender has a process of its own, so that two of them share neither allocator, nor import names,
+nor peak of memory.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import time
+from importlib.machinery import PathFinder
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import memory
+from benchmarks.contenders import BY_NAME
+from benchmarks.files import fsync_tree
+from benchmarks.machine import version
+from benchmarks.peers import PEERS_DIR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.contenders import Contender
+    from benchmarks.states import State
+
+
+class Bench:
+    """One contender and one state; its public methods are the commands."""
+
+    def __init__(self) -> None:
+        self._contender: Contender
+        self._states: Any = None
+        self._state: State = {}
+        self._fingerprint = ""
+
+    def open(self, contender: str) -> dict[str, Any]:
+        """Imports torch, then the contender: what that adds is a result of its own."""
+        kind = BY_NAME[contender]
+        if kind.peer and (folder := PEERS_DIR / kind.peer).is_dir():
+            _prefer(folder)
+        importlib.import_module("torch")
+        before = time.perf_counter()
+        self._contender = kind()
+        import_s = time.perf_counter() - before
+        self._states = importlib.import_module("benchmarks.states")
+        return {"seconds": import_s, "version": version(kind.distribution)}
+
+    def build(self, state: str, scale: float) -> dict[str, Any]:
+        """Makes the state that is saved and restored from now on."""
+        self._state = self._states.build(state, scale)
+        self._fingerprint = self._states.fingerprint(self._state)
+        return {"nbytes": self._states.nbytes(self._state), "n_tensors": len(self._state)}
+
+    def save(self, path: Path) -> dict[str, Any]:
+        """Saves durably: the time and the peak include the fsync, whoever does it."""
+        gc.collect()
+        resident = memory.reset_peak()
+        before = time.perf_counter()
+        self._contender.save(self._state, path)
+        saved = time.perf_counter()
+        if not self._contender.durable:
+            fsync_tree(path)
+        after = time.perf_counter()
+        peak = memory.peak_nbytes() - resident
+        return {"seconds": after - before, "fsync_s": after - saved, "peak_nbytes": peak}
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Loads over zeroed tensors and compares what came back, bit by bit."""
+        for tensor in self._state.values():
+            tensor.zero_()
+        gc.collect()
+        resident = memory.reset_peak()
+        before = time.perf_counter()
+        loaded = self._contender.load(self._state, path)
+        after = time.perf_counter()
+        peak = memory.peak_nbytes() - resident
+        equal = self._states.fingerprint(loaded) == self._fingerprint
+        return {"seconds": after - before, "peak_nbytes": peak, "equal": equal}
+
+
+def _prefer(folder: Path) -> None:
+    """Imports from `folder` before anything else, editable installations of the same name included."""
+    sys.path.insert(0, str(folder))
+    sys.meta_path.insert(0, PathFinder)
+
+
+def main() -> None:
+    """Serves commands until the other end closes."""
+    connection = Connection(int(sys.argv[1]))
+    bench = Bench()
+    while True:
+        try:
+            command, arguments = connection.recv()
+        except EOFError:
+            return
+        run: Callable[..., dict[str, Any]] = getattr(bench, command)
+        try:
+            reply: dict[str, Any] | str = run(**arguments)
+        except Exception as error:  # noqa: BLE001 - whatever a peer raises is the reason why it has no figure
+            reply = f"{command}: {type(error).__name__}: {error}"
+        connection.send(reply)
+
+
+if __name__ == "__main__":
+    main()
