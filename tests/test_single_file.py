@@ -325,6 +325,23 @@ def test_on_the_meta_device_shapes_come_back_without_data(tmp_path: Path, locati
     assert (found["w"].shape, found["w"].stride()) == ((4, 3), (1, 4))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_tensors_on_the_gpu_come_back_there_or_elsewhere(tmp_path: Path, engine: str) -> None:
+    weight = torch.arange(100_000.0, device="cuda")
+    state = {"w": weight, "view": weight[5:], "parameter": torch.nn.Parameter(weight[:3].clone())}
+    sucrose.save(state, tmp_path / "f.pt")
+    for read in (sucrose.load, torch.load):
+        found = read(tmp_path / "f.pt")
+        assert found["w"].device == weight.device
+        assert torch.equal(found["w"], weight)
+        assert found["view"].data_ptr() == found["w"].data_ptr() + 20
+        moved = read(tmp_path / "f.pt", map_location="cpu")
+        assert moved["w"].device.type == "cpu"
+        assert torch.equal(moved["w"], weight.cpu())
+    torch.save(state, tmp_path / "t.pt")
+    assert torch.equal(sucrose.load(tmp_path / "t.pt")["w"], weight)
+
+
 def test_an_error_of_a_map_location_callable_is_raised_as_it_is(tmp_path: Path) -> None:
     sucrose.save(WEIGHT, tmp_path / "f.pt")
 

@@ -82,6 +82,9 @@ _TUPLE, _TUPLE1, _TUPLE2, _TUPLE3 = pickle.TUPLE[0], pickle.TUPLE1[0], pickle.TU
 _TEXT, _MARK, _REDUCE, _STORAGE = pickle.BINUNICODE[0], pickle.MARK[0], pickle.REDUCE[0], pickle.BINPERSID[0]
 _PROTO, _STOP = pickle.PROTO[0], pickle.STOP[0]
 _LITERALS = {pickle.NONE[0]: None, pickle.NEWTRUE[0]: True, pickle.NEWFALSE[0]: False, pickle.EMPTY_TUPLE[0]: ()}
+_BROKEN = (
+    LookupError, TypeError, ValueError, AttributeError, RuntimeError, struct.error, pickle.UnpicklingError
+)  # fmt: skip
 _UINT32 = struct.Struct("<I").unpack_from
 _INT32 = struct.Struct("<i").unpack_from
 
@@ -95,7 +98,7 @@ def load_plain(data: bytes, load_storage: Callable[[Any], torch.TypedStorage]) -
     machine = _Machine(data, load_storage)
     try:
         return machine.run()
-    except (LookupError, TypeError, ValueError, RuntimeError, struct.error) as error:
+    except _BROKEN as error:
         raise BeyondPlainError from error
 
 

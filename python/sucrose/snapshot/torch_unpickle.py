@@ -133,7 +133,10 @@ def _restorer(
 @contextmanager
 def _announced(map_location: MapLocation) -> Iterator[None]:
     """Tells torch's rebuild functions of tensors without storage where they belong."""
-    context = torch.serialization._serialization_tls  # noqa: SLF001 - they read it there
+    # They read it there; torch 2.4 had another place for it.
+    context = getattr(torch.serialization, "_serialization_tls", None)
+    if context is None:
+        context = getattr(torch._utils, "_thread_local_state")  # noqa: B009, SLF001 - gone from the stubs
     context.map_location = map_location
     try:
         yield
