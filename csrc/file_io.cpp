@@ -173,6 +173,7 @@ InputFile::InputFile(std::string path, std::uint64_t nbytes, bool direct)
         throw SystemError(EIO, "fstat", path_);
     }
     direct_ = direct && set_direct(fd_.get(), true);
+    residency_known_ = status.st_uid == ::geteuid() || ::access(path_.c_str(), W_OK) == 0;
 }
 
 const std::byte *InputFile::mapping() noexcept {
@@ -186,7 +187,7 @@ const std::byte *InputFile::mapping() noexcept {
 }
 
 std::span<const std::byte> InputFile::resident(std::uint64_t offset, std::size_t nbytes) noexcept {
-    const std::byte *base = nbytes == 0 ? nullptr : mapping();
+    const std::byte *base = nbytes == 0 || !residency_known_ ? nullptr : mapping();
     if (base == nullptr) {
         return {};
     }

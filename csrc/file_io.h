@@ -109,6 +109,7 @@ private:
     std::uint64_t nbytes_;
     UniqueFd fd_;
     bool direct_ = false;
+    bool residency_known_ = false; // mincore calls everything resident in files that are not ours
     std::once_flag mapped_;
     UniqueMapping mapping_;
 };

@@ -66,7 +66,8 @@ private:
             io_uring_prep_write(entry, request->fd, data, nbytes, offset);
         }
         io_uring_sqe_set_data(entry, request);
-        while (io_uring_submit(&ring_) == -EINTR) {
+        while (io_uring_submit(&ring_) < 0) { // interrupted, or short of memory for a moment
+            std::this_thread::yield();
         }
     }
 
