@@ -6,15 +6,21 @@ import argparse
 import logging
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks import fresh, rounds
 from benchmarks.cases import CASES, Case, CellPlan
+from benchmarks.contenders import BY_NAME
+from benchmarks.contenders.memcpy import Memcpy
 from benchmarks.files import can_drop_all
 from benchmarks.machine import describe
 from benchmarks.records import Cell, Result
 from benchmarks.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 logger = logging.getLogger("benchmarks")
 
@@ -29,7 +35,15 @@ def _parser() -> argparse.ArgumentParser:
     default = Settings()
     add = parser.add_argument
     add("--case", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help="only these cases")
-    add("--state", nargs="+", choices=states, metavar="STATE", help=f"only these of its states: {', '.join(states)}")
+    add("--contender", nargs="+", choices=BY_NAME, default=(), metavar="NAME", help="only these beside the raw limit")
+    add(
+        "--state",
+        nargs="+",
+        choices=states,
+        default=(),
+        metavar="STATE",
+        help=f"only these of its states: {', '.join(states)}",
+    )
     add("--runs", type=int, default=default.runs, help="samples per line (default %(default)s)")
     add("--scale", type=float, default=default.scale, help="shrinks the states, for a try-out (default %(default)s)")
     add("--limit", type=float, default=default.limit_s, help="seconds after which one operation is stopped")
@@ -39,9 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_case(case: Case, settings: Settings, folder: Path) -> tuple[Cell, ...]:
-    """Measures the cells of a case, one after the other."""
-    return tuple(_run_cell(plan, settings, folder) for plan in case.cells)
+def _selected(case: Case, states: Collection[str], contenders: Collection[str]) -> Iterator[CellPlan]:
+    """The cells of a case in these states and with these contenders; empty selections are everything."""
+    for plan in case.cells:
+        names = tuple(name for name in plan.contenders if not contenders or name in {*contenders, Memcpy.name})
+        if names and (not states or plan.state in states):
+            yield replace(plan, contenders=names)
 
 
 def _run_cell(plan: CellPlan, settings: Settings, folder: Path) -> Cell:
@@ -65,10 +82,10 @@ def main() -> int:
         machine["name"] = args.machine or machine["name"]
         how = {**asdict(settings), "cache_drop": "drop_caches" if can_drop_all() else "posix_fadvise on each file"}
         for key in args.case:
-            cells = tuple(cell for cell in CASES[key].cells if not args.state or cell.state in args.state)
-            logger.info("%s: %s", key, CASES[key].title)
-            found = run_case(Case(title=CASES[key].title, cells=cells), settings, folder)
-            result = Result(case=key, title=CASES[key].title, machine=machine, settings=how, cells=found)
+            case = CASES[key]
+            logger.info("%s: %s", key, case.title)
+            cells = tuple(_run_cell(plan, settings, folder) for plan in _selected(case, args.state, args.contender))
+            result = Result(case=key, title=case.title, machine=machine, settings=how, cells=cells)
             result.write(args.out / f"{key}-{machine['name']}.json")
     return 0
 

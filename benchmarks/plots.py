@@ -59,7 +59,10 @@ def _panel(axes: Axes, cell: Cell) -> None:
     names = [line.name for line in lines]
     axes.barh(names, medians, xerr=ranges, color=[_colour(line) for line in lines], ecolor="#6b7280", capsize=2)
     for index, spread in enumerate(spreads):
-        axes.annotate(number(spread.median), (spread.max, index), (4, 0), textcoords="offset points", va="center")
+        label = axes.annotate(
+            number(spread.median), (spread.max, index), (4, 0), textcoords="offset points", va="center"
+        )
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     if limit := cell.limit_s() if cell.operation.is_rate else ():
         rate = Spread.of(cell.nbytes / seconds / 1e9 for seconds in limit).median
         axes.axvline(rate, color=_LIMIT, linestyle="--", linewidth=1.2, label=f"raw limit {number(rate)}")
