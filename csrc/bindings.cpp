@@ -109,8 +109,10 @@ bool wait_interruptibly(Job &job, std::optional<double> timeout_s) {
 }
 
 void set_os_error(int error_number, const std::string &path) {
+    const py::object name =
+        py::reinterpret_steal<py::object>(PyUnicode_DecodeFSDefault(path.c_str()));
     const py::object error = py::reinterpret_steal<py::object>(PyObject_CallFunction(
-        PyExc_OSError, "iss", error_number, std::strerror(error_number), path.c_str()));
+        PyExc_OSError, "isO", error_number, std::strerror(error_number), name.ptr()));
     if (error) {
         PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(error.ptr())), error.ptr());
     }

@@ -29,7 +29,7 @@ class Engine:
     ) -> None: ...
     def write(
         self,
-        path: str,
+        path: str | bytes,
         addresses: Buffer,
         nbytes: Buffer,
         strided: _Strides,
@@ -39,7 +39,7 @@ class Engine:
     ) -> WriteTicket: ...
     def read(
         self,
-        path: str,
+        path: str | bytes,
         offsets: Buffer,
         addresses: Buffer,
         nbytes: Buffer,
@@ -52,7 +52,7 @@ class Engine:
         max_inflight_nbytes: int,
     ) -> ReadTicket: ...
     def crc32(self, addresses: Buffer, nbytes: Buffer) -> list[int]: ...
-    def sync(self, paths: list[str]) -> None: ...
+    def sync(self, paths: list[str] | list[bytes]) -> None: ...
     def stats(self) -> dict[str, object]: ...
 
 def digest(data: Buffer) -> bytes: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
@@ -91,7 +92,7 @@ class NativeEngine:
 
     def write(self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True) -> _WriteTicket:
         ticket = self._engine.write(
-            path,
+            os.fsencode(path),
             sources.addresses,
             sources.nbytes,
             _layouts(sources.strided),
@@ -112,7 +113,7 @@ class NativeEngine:
         max_inflight_nbytes: int = 0,
     ) -> _ReadTicket:
         ticket = self._engine.read(
-            path,
+            os.fsencode(path),
             offsets,
             destinations.addresses,
             destinations.nbytes,
@@ -128,7 +129,7 @@ class NativeEngine:
     def verify(self, path: str, *, file_nbytes: int, digests: bytes) -> _ReadTicket:
         nothing = Extents()
         ticket = self._engine.read(
-            path,
+            os.fsencode(path),
             array("Q"),
             nothing.addresses,
             nothing.nbytes,
@@ -148,7 +149,7 @@ class NativeEngine:
         return self._engine.crc32(sources.addresses, sources.nbytes)
 
     def sync(self, paths: Sequence[str]) -> None:
-        self._engine.sync(list(paths))
+        self._engine.sync([os.fsencode(path) for path in paths])
 
     def stats(self) -> dict[str, Any]:
         return {"engine": self.name, **self._engine.stats()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -203,8 +204,13 @@ class SnapshotMetadata(msgspec.Struct, gc=False):
     manifest: Manifest
 
 
+class _Version(msgspec.Struct):
+    version: str
+
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(SnapshotMetadata)
+_version_decoder = msgspec.json.Decoder(_Version)
 
 
 def encode_metadata(metadata: SnapshotMetadata) -> bytes:
@@ -226,22 +232,27 @@ def decode_metadata(data: bytes, *, path: str) -> SnapshotMetadata:
     try:
         metadata = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        metadata = _decode_yaml(data, path, error)
-    if not metadata.version.startswith("0.1."):
-        raise FormatVersionError(
-            f"{path}: manifest version {metadata.version!r}, this release reads 0.1.x: "
-            "restore it with a newer torch-sucrose",
-            path=path,
-        )
+        if data.lstrip().startswith(b"{"):  # JSON: broken, or with entries of a later version
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                _check_version(_version_decoder.decode(data).version, path)
+            raise CorruptionError(f"{path} is not the metadata of a snapshot: {error}", path=path) from error
+        metadata = _decode_yaml(data, path)
+    _check_version(metadata.version, path)
     return metadata
 
 
-def _decode_yaml(data: bytes, path: str, json_error: Exception) -> SnapshotMetadata:
+def _check_version(version: str, path: str) -> None:
+    if not version.startswith("0.1."):
+        raise FormatVersionError(
+            f"{path}: manifest version {version!r}, this release reads 0.1.x: restore it with a newer torch-sucrose",
+            path=path,
+        )
+
+
+def _decode_yaml(data: bytes, path: str) -> SnapshotMetadata:
     import yaml
 
     try:
-        if data.lstrip().startswith(b"{"):  # JSON, and broken
-            raise json_error
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         parsed = yaml.load(data, loader)  # noqa: S506  # one of the two safe ones
         return msgspec.convert(parsed, SnapshotMetadata)

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 
-from sucrose.errors import CorruptionError
+from sucrose.errors import CorruptionError, StateMismatchError
 from sucrose.formats.manifest import (
     BUFFER_PROTOCOL,
     TORCH_SAVE,
@@ -29,7 +29,7 @@ def find_entry(metadata: SnapshotMetadata, path: str) -> Entry:
     """The entry at ``"<rank>/<logical path>"``; replicated ones answer for any rank.
 
     Raises:
-        RuntimeError: there is none; the message lists near matches.
+        StateMismatchError: there is none; the message lists near matches.
     """
     manifest = metadata.manifest
     entry = manifest.get(path)
@@ -43,7 +43,7 @@ def find_entry(metadata: SnapshotMetadata, path: str) -> Entry:
                 return candidate
     near = difflib.get_close_matches(path, manifest, n=3)
     hint = f"; near matches: {', '.join(map(repr, near))}" if near else ""
-    raise RuntimeError(f"{path!r} is not in the snapshot{hint}")
+    raise StateMismatchError(f"{path!r} is not in the snapshot{hint}", key=path)
 
 
 def is_fully_replicated(entry: Entry) -> bool:

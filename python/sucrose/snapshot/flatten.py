@@ -89,8 +89,10 @@ def _keys_make_paths(mapping: dict[Any, Any]) -> bool:
         return all(map(_is_encodable, mapping))
     if not kinds <= {str, int}:
         return False
+    if not all(map(_fits_manifest, mapping)):
+        return False
     texts = {str(key) for key in mapping}
-    return len(texts) == len(mapping) and all(map(_is_encodable, texts))
+    return len(texts) == len(mapping)
 
 
 def _is_encodable(text: str) -> bool:

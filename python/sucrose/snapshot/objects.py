@@ -12,6 +12,7 @@ import torch
 from sucrose.errors import CorruptionError, UnsafeObjectError, UnsupportedError
 
 _MAX_NAME_NBYTES = 200  # of a path segment; file systems allow 255
+_MAX_PATH_NBYTES = 1000  # of all segments; systems allow 4096 for the whole path
 
 
 def dump_object(value: Any, key: str) -> bytes:
@@ -69,7 +70,7 @@ def object_location(logical_path: str, digest: bytes) -> str:
     A path that a file system might refuse, or read as something else, becomes its digest.
     """
     segments = logical_path.split("/")
-    plain = all(
+    plain = len(logical_path.encode()) <= _MAX_PATH_NBYTES and all(
         segment not in ("", ".", "..") and "\0" not in segment and len(segment.encode()) <= _MAX_NAME_NBYTES
         for segment in segments
     )

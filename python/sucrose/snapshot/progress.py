@@ -4,60 +4,86 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from sucrose.engine import Ticket
-
 _PATIENCE_S = 2.0
 _REFRESH_S = 0.1
+_MAX_UNDER_WAY = 64  # each ticket holds a file open, and snapshots may have thousands of files
 
 
-def wait_showing_progress(tickets: Sequence[Any], description: str, *, show: bool | None) -> list[Any]:
+def wait_showing_progress(tickets: Iterable[Any], description: str, *, show: bool | None) -> list[Any]:
     """Waits for all `tickets` and returns their results, in order.
 
     Args:
-        tickets: from one engine.
+        tickets: from one engine; an iterator that submits as it goes is asked for no more than 64
+            before the oldest has ended.
         description: what stands before the bar.
         show: a bar always, never, or (None) on a terminal after two seconds.
 
     Raises:
         OSError: the first ticket that failed, once none is running any more.
     """
-    if show is None:
-        show = sys.stderr.isatty()
-        patience_s = _PATIENCE_S
-    else:
-        patience_s = 0.0
+    results: list[Any] = []
+    under_way: deque[Any] = deque()
+    bar = _Bar(description, show)
     try:
-        if show:
-            _show_until_done(tickets, description, patience_s)
-        return [ticket.wait() for ticket in tickets]
+        for ticket in tickets:
+            under_way.append(ticket)
+            if len(under_way) == _MAX_UNDER_WAY:
+                results.append(bar.wait(under_way))
+        while under_way:
+            results.append(bar.wait(under_way))
     except BaseException:
-        for ticket in tickets:
+        for ticket in under_way:
             ticket.cancel()
-        for ticket in tickets:
+        for ticket in under_way:
             with suppress(Exception):  # the first error is the one to tell
                 ticket.wait()
         raise
-
-
-def _show_until_done(tickets: Sequence[Any], description: str, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
-    bar: Any = None
-    try:
-        for ticket in tickets:
-            while not _is_done(ticket):
-                if bar is None and time.monotonic() >= deadline:
-                    bar = _make_bar(tickets, description)
-                if bar is not None:
-                    bar.update(sum(t.progress()[0] for t in tickets) - bar.n)
-        if bar is not None:
-            bar.update(sum(t.progress()[0] for t in tickets) - bar.n)
     finally:
-        if bar is not None:
-            bar.close()
+        bar.close()
+    return results
+
+
+class _Bar:
+    """Appears once somebody has waited long enough."""
+
+    def __init__(self, description: str, show: bool | None) -> None:
+        self._description = description
+        self._show = sys.stderr.isatty() if show is None else show
+        self._deadline = time.monotonic() + (_PATIENCE_S if show is None else 0.0)
+        self._bar: Any = None
+        self._ended_nbytes = 0
+
+    def wait(self, under_way: deque[Any]) -> Any:
+        """Waits for the oldest, takes it off and returns its result."""
+        ticket = under_way[0]
+        if self._show:
+            while not _is_done(ticket):
+                self._update(under_way)
+            self._update(under_way)
+            self._ended_nbytes += ticket.progress()[1]
+        result = ticket.wait()
+        under_way.popleft()
+        return result
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _update(self, under_way: deque[Any]) -> None:
+        if self._bar is None:
+            if time.monotonic() < self._deadline:
+                return
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(desc=self._description, unit="B", unit_scale=True, unit_divisor=1024)
+        progress = [ticket.progress() for ticket in under_way]
+        self._bar.total = self._ended_nbytes + sum(total for _, total in progress)
+        self._bar.update(self._ended_nbytes + sum(done for done, _ in progress) - self._bar.n)
 
 
 def _is_done(ticket: Any) -> bool:
@@ -68,10 +94,3 @@ def _is_done(ticket: Any) -> bool:
             raise
         return False
     return True
-
-
-def _make_bar(tickets: Sequence[Ticket], description: str) -> Any:
-    from tqdm.auto import tqdm
-
-    total = sum(ticket.progress()[1] for ticket in tickets)
-    return tqdm(total=total, desc=description, unit="B", unit_scale=True, unit_divisor=1024)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from operator import attrgetter
+from typing import NamedTuple
 
 import msgspec
 import torch
 
 from sucrose.engine import CHUNK_NBYTES, CorruptChunk, Engine, ReadTicket
 from sucrose.errors import CorruptionError
-from sucrose.formats.index import SnapshotIndex
+from sucrose.formats.index import FileRecord, SnapshotIndex
 from sucrose.formats.manifest import TensorEntry
 from sucrose.snapshot.progress import wait_showing_progress
 from sucrose.snapshot.tensors import (
@@ -33,6 +34,13 @@ class _Piece(msgspec.Struct, gc=False):
     begin: int
     memory: HostMemory
     key: str
+
+
+class _Request(NamedTuple):
+    location: str
+    pieces: list[_Piece]
+    file_nbytes: int
+    record: FileRecord | None
 
 
 class ReadBatch:
@@ -103,39 +111,38 @@ class ReadBatch:
             CorruptionError: bytes differ from what was saved; names the tensor, file and offset.
             OSError: reading failed.
         """
-        tickets: list[ReadTicket] = []
-        waves: list[tuple[str, list[_Piece]]] = []
-        try:
-            for location, pieces in self._pieces.items():
-                for wave in _without_overlaps(pieces):
-                    tickets.append(self._submit(location, wave))
-                    waves.append((location, wave))
-        except BaseException:
-            for ticket in tickets:
-                ticket.cancel()
-            raise
-        results = wait_showing_progress(tickets, "restoring", show=self._show_progress)
-        for (location, wave), result in zip(waves, results, strict=True):
+        _keep_last_writers(self._pieces)
+        requests = [
+            self._checked_request(location, wave)
+            for location, pieces in self._pieces.items()
+            for wave in _without_overlaps(pieces)
+        ]
+        results = wait_showing_progress(map(self._submit, requests), "restoring", show=self._show_progress)
+        for request, result in zip(requests, results, strict=True):
             if result.corrupt:
-                raise self._corruption(location, wave, result.corrupt[0])
+                raise self._corruption(request.location, request.pieces, result.corrupt[0])
         with torch.no_grad():
             for copy in self._afterwards:
                 copy()
 
-    def _submit(self, location: str, pieces: list[_Piece]) -> ReadTicket:
-        offsets = array("Q", [piece.begin for piece in pieces])
-        extents = extents_of([piece.memory for piece in pieces])
+    def _checked_request(self, location: str, pieces: list[_Piece]) -> _Request:
+        """Finds what can be found wrong before the first byte is read."""
         record = self._index.files.get(location) if self._index is not None else None
         if self._index is not None and record is None:
             raise CorruptionError(
                 f"{self._storage.root}: the index does not know {location!r}, which the manifest refers to",
                 path=self._storage.root,
             )
+        file_nbytes = self._file_nbytes(location, pieces, record.nbytes if record else None)
+        return _Request(location, pieces, file_nbytes, record)
+
+    def _submit(self, request: _Request) -> ReadTicket:
+        record = request.record
         return self._engine.read(
-            self._storage.path_of(location),
-            offsets,
-            extents,
-            file_nbytes=self._file_nbytes(location, pieces, record.nbytes if record else None),
+            self._storage.path_of(request.location),
+            array("Q", [piece.begin for piece in request.pieces]),
+            extents_of([piece.memory for piece in request.pieces]),
+            file_nbytes=request.file_nbytes,
             digests=record.packed_digests() if record and self._verify else b"",
             fresh=self._only_fresh,
             max_inflight_nbytes=self._max_inflight_nbytes,
@@ -179,6 +186,18 @@ class ReadBatch:
         )
 
 
+def _keep_last_writers(pieces: dict[str, list[_Piece]]) -> None:
+    """Of pieces for the same memory only the last stays, as in load_state_dict.
+
+    Tied tensors share memory, and what was not tied when it was saved must not come out mixed.
+    """
+    writers = {(p.memory.address, p.memory.nbytes, p.memory.strides): p for of_file in pieces.values() for p in of_file}
+    if len(writers) < sum(map(len, pieces.values())):
+        kept = set(map(id, writers.values()))
+        for of_file in pieces.values():
+            of_file[:] = [piece for piece in of_file if id(piece) in kept]
+
+
 def _without_overlaps(pieces: list[_Piece]) -> list[list[_Piece]]:
     """Groups of pieces, each in file order and without overlaps: the engine reads a byte once.
 
@@ -194,13 +213,8 @@ def _without_overlaps(pieces: list[_Piece]) -> list[list[_Piece]]:
             if piece.begin >= end:
                 wave.append(piece)
                 end = piece.begin + piece.memory.nbytes
-            elif not _same(piece, wave[-1]):  # else a tied tensor into a tied tensor
+            else:
                 later.append(piece)
         waves.append(wave)
         remaining = later
     return waves
-
-
-def _same(piece: _Piece, other: _Piece) -> bool:
-    a, b = piece.memory, other.memory
-    return piece.begin == other.begin and a.address == b.address and a.nbytes == b.nbytes

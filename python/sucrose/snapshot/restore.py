@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -50,7 +50,16 @@ from sucrose.snapshot.tensors import (
     empty_like_entry,
     is_restorable_in_place,
     plain_memory,
+    why_unfillable,
 )
+
+
+class Mismatch(NamedTuple):
+    """Something in which the program's state differs from the snapshot."""
+
+    key: str
+    text: str
+
 
 ObjectLoader = Callable[[str, str], Any]
 """(location, key) to the object."""
@@ -97,7 +106,9 @@ class StateReader:
         self._state_dict_metadata = state_dict_metadata
         self._cast = cast
         self._fresh: dict[tuple[str, tuple[int, int]], torch.Tensor] = {}
-        self.mismatches: list[str] = []
+        self.mismatches: list[Mismatch] = []
+        self.unfillable: list[Mismatch] = []
+        """Targets that no bytes can be copied to. Statefuls that replace tensors can do without."""
         self.tensors = 0
 
     def build(self, path: str, entry: Entry, target: Any = None) -> Any:
@@ -214,24 +225,31 @@ class StateReader:
 
     def _destination(self, path: str, dtype: str, shape: list[int], target: Any) -> torch.Tensor | None:
         """The tensor of the program to fill; None where there is none, or a mismatch was noted."""
-        if not isinstance(target, torch.Tensor) or not is_restorable_in_place(target):
+        if not isinstance(target, torch.Tensor):
+            return None
+        if not is_restorable_in_place(target):
+            if type(target) in (torch.Tensor, torch.nn.Parameter) and target.layout is torch.strided:
+                self.unfillable.append(Mismatch(path, f"{path!r} {why_unfillable(target)}"))
             return None
         if target.shape != tuple(shape):
-            self.mismatches.append(f"{path!r} has the shape {list(target.shape)}, saved {shape}")
+            self.mismatches.append(Mismatch(path, f"{path!r} has the shape {list(target.shape)}, saved {shape}"))
             return None
         if target.dtype is not DTYPES.get(dtype) and not self._cast:
-            self.mismatches.append(f"{path!r} has the dtype {target.dtype}, saved {dtype} (cast=True converts)")
+            text = f"{path!r} has the dtype {target.dtype}, saved {dtype} (cast=True converts)"
+            self.mismatches.append(Mismatch(path, text))
             return None
         return target
 
-    def raise_mismatches(self) -> None:
+    def raise_mismatches(self, snapshot_path: str) -> None:
         """Raises StateMismatchError where targets did not fit; nothing has been changed by then."""
         if self.mismatches:
-            shown = "\n  ".join(self.mismatches[:_MAX_MISMATCHES_SHOWN])
+            shown = "\n  ".join(mismatch.text for mismatch in self.mismatches[:_MAX_MISMATCHES_SHOWN])
             more = len(self.mismatches) - _MAX_MISMATCHES_SHOWN
             raise StateMismatchError(
                 f"the snapshot does not fit the program's state; nothing was restored:\n  {shown}"
-                + (f"\n  and {more} more" if more > 0 else "")
+                + (f"\n  and {more} more" if more > 0 else ""),
+                path=snapshot_path,
+                key=self.mismatches[0].key,
             )
 
 
@@ -242,6 +260,7 @@ def restore_app_state(
     batch: ReadBatch,
     *,
     strict: bool,
+    snapshot_path: str,
 ) -> RestoreReport:
     """Restores a checked `app_state`; see the head of this file.
 
@@ -260,7 +279,10 @@ def restore_app_state(
             path = f"{_RANK}/{encode_key(key)}"
             state_dicts[key] = reader.build(path, entries[key], present)
             reader.mismatches += _key_mismatches(path, stateful, present, state_dicts[key], strict)
-    reader.raise_mismatches()
+            if isinstance(stateful, torch.nn.Module):  # its load_state_dict copies, too
+                reader.mismatches += reader.unfillable
+            reader.unfillable.clear()
+    reader.raise_mismatches(snapshot_path)
     batch.read()
     for key in keys:
         stateful = app_state[key]
@@ -276,20 +298,28 @@ def restore_app_state(
     )
 
 
-def _key_mismatches(path: str, stateful: Any, present: Any, saved: Any, strict: bool) -> list[str]:
+def _key_mismatches(path: str, stateful: Any, present: Any, saved: Any, strict: bool) -> list[Mismatch]:
     """What load_state_dict would refuse, found before anything is overwritten."""
     if isinstance(stateful, torch.nn.Module) and strict and isinstance(saved, Mapping):
-        missing = [key for key in present if key not in saved]
-        unexpected = [key for key in saved if key not in present]
-        return [f"{path!r} has {key!r}, which was not saved" for key in missing] + [
-            f"{path!r} has no {key!r}, which was saved" for key in unexpected
+        return [
+            Mismatch(_child(path, key), f"{path!r} has {key!r}, which was not saved")
+            for key in present
+            if key not in saved
+        ] + [
+            Mismatch(_child(path, key), f"{path!r} has no {key!r}, which was saved")
+            for key in saved
+            if key not in present
         ]
     if isinstance(stateful, torch.optim.Optimizer):
         return _group_mismatches(path, present, saved)
     return []
 
 
-def _group_mismatches(path: str, present: Any, saved: Any) -> list[str]:
+def _child(path: str, key: int | str) -> str:
+    return f"{path}/{encode_key(key)}"
+
+
+def _group_mismatches(path: str, present: Any, saved: Any) -> list[Mismatch]:
     try:
         sizes = [len(group["params"]) for group in present["param_groups"]]
         saved_sizes = [len(group["params"]) for group in saved["param_groups"]]
@@ -297,4 +327,4 @@ def _group_mismatches(path: str, present: Any, saved: Any) -> list[str]:
         return []
     if sizes == saved_sizes:
         return []
-    return [f"{path!r} has parameter groups of {sizes} parameters, saved {saved_sizes}"]
+    return [Mismatch(path, f"{path!r} has parameter groups of {sizes} parameters, saved {saved_sizes}")]

@@ -43,14 +43,7 @@ class RNGState:
         }
         numpy = sys.modules.get("numpy")
         if numpy is not None:
-            name, keys, position, has_gauss, cached_gaussian = numpy.random.get_state()
-            state["numpy"] = {
-                "bit_generator": str(name),
-                "keys": torch.tensor(keys.tolist(), dtype=torch.int64),
-                "position": int(position),
-                "has_gauss": int(has_gauss),
-                "cached_gaussian": float(cached_gaussian),
-            }
+            state["numpy"] = _without_arrays(numpy.random.get_state(legacy=False))
         if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
             state["cuda"] = torch.cuda.get_rng_state_all()
         return state
@@ -69,16 +62,25 @@ class RNGState:
         if "numpy" in state_dict:
             import numpy
 
-            saved = state_dict["numpy"]
-            numpy.random.set_state(
-                (
-                    saved["bit_generator"],
-                    numpy.array(saved["keys"].tolist(), dtype=numpy.uint32),
-                    saved["position"],
-                    saved["has_gauss"],
-                    saved["cached_gaussian"],
-                )
-            )
+            numpy.random.set_state(_with_arrays(state_dict["numpy"]))
         if "cuda" in state_dict and torch.cuda.is_available():
             for device, state in enumerate(state_dict["cuda"][: torch.cuda.device_count()]):
                 torch.cuda.set_rng_state(state, device)
+
+
+def _without_arrays(state: Any) -> Any:
+    """NumPy's state, whose fields depend on the bit generator, with int64 tensors for its arrays.
+
+    These are unsigned, which torchsnapshot could not read.
+    """
+    if isinstance(state, dict):
+        return {key: _without_arrays(value) for key, value in state.items()}
+    if hasattr(state, "astype"):
+        return torch.from_numpy(state.astype("int64"))
+    return state
+
+
+def _with_arrays(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: _with_arrays(value) for key, value in state.items()}
+    return state.numpy().view("uint64") if isinstance(state, torch.Tensor) else state

@@ -17,7 +17,6 @@ from sucrose.formats.manifest import (
     METADATA_FILE,
     Entry,
     SnapshotMetadata,
-    TensorEntry,
     decode_metadata,
 )
 from sucrose.options import current_options
@@ -29,7 +28,7 @@ from sucrose.snapshot.reading import ReadBatch
 from sucrose.snapshot.restore import RestoreReport, StateReader, restore_app_state
 from sucrose.snapshot.stateful import AppState, check_app_state
 from sucrose.snapshot.take import PrepareTensor, TakeStats, capture, record_of, write_snapshot
-from sucrose.snapshot.verify import Problem, VerifyReport, verify_files
+from sucrose.snapshot.verify import Problem, VerifyReport, ranges_by_file, verify_files
 from sucrose.storage import LocalDirectory, local_path
 
 _RANK = 0
@@ -168,7 +167,7 @@ class Snapshot:
         check_app_state(app_state)
         batch = self._batch(verify=verify, show_progress=progress)
         reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=cast)
-        return restore_app_state(app_state, self.metadata, reader, batch, strict=strict)
+        return restore_app_state(app_state, self.metadata, reader, batch, strict=strict, snapshot_path=self.path)
 
     def read_object(
         self,
@@ -203,7 +202,8 @@ class Snapshot:
         reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
         with torch.no_grad(), collector_paused():
             value = reader.build(path, entry, obj_out)
-        reader.raise_mismatches()
+        reader.mismatches += reader.unfillable
+        reader.raise_mismatches(self.path)
         batch.read()
         return value
 
@@ -283,7 +283,10 @@ class Snapshot:
             )
         metadata = decode_metadata(data, path=path)
         if index is None and _needs_index(metadata):
-            raise CorruptionError(f"{self._storage.path_of(INDEX_FILE)} is missing, and with it all digests", path=path)
+            index_path = self._storage.path_of(INDEX_FILE)
+            raise CorruptionError(
+                f"{index_path} is missing, and with it all digests; restore an older snapshot", path=index_path
+            )
         return metadata
 
     def _load_index(self) -> SnapshotIndex | None:
@@ -345,11 +348,8 @@ def _read_checked(
 
 
 def _needs_index(metadata: SnapshotMetadata) -> bool:
-    """Whether our own writer made it: torchsnapshot names no file so."""
-    return any(
-        isinstance(entry, TensorEntry) and entry.location.endswith(".safetensors")
-        for entry in metadata.manifest.values()
-    )
+    """Whether our own writer made it: torchsnapshot's files lie elsewhere."""
+    return any(name.startswith(("data/", "objects/")) for name in ranges_by_file(metadata))
 
 
 def _check_target(target: str, overwrite: bool) -> None:

@@ -30,6 +30,7 @@ def check_app_state(app_state: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: not a mapping, a key that is no str, or a value that is no `Stateful`.
+        ValueError: a key with a lone surrogate, for which there is no UTF-8.
         RuntimeError: more than one `RNGState`.
     """
     from sucrose.snapshot.rng_state import RNGState
@@ -39,6 +40,8 @@ def check_app_state(app_state: Mapping[str, Any]) -> None:
     for key, value in app_state.items():
         if not isinstance(key, str):
             raise TypeError(f"app_state has the key {key!r}; keys must be str")
+        if not key.isascii() and any("\ud800" <= character <= "\udfff" for character in key):
+            raise ValueError(f"app_state has the key {key!r}, which is not valid Unicode")
         if not isinstance(value, Stateful):
             raise TypeError(
                 f"app_state[{key!r}] is a {type(value).__name__}, which has no state_dict() and "

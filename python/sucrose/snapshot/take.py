@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from sucrose.engine import CHUNK_NBYTES, Engine
+from sucrose.engine import CHUNK_NBYTES, Engine, WriteTicket
 from sucrose.errors import StorageError, SucroseError
 from sucrose.formats.index import (
     DIGEST_NAME,
@@ -56,9 +56,11 @@ from sucrose.snapshot.tensors import (
     HostMemory,
     Kind,
     extents_of,
+    is_picklable,
     kind_of,
     plain_memory,
     source_memory,
+    without_spare_storage,
 )
 from sucrose.storage import StagedDirectory
 
@@ -107,13 +109,15 @@ def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None) -> Capt
     others = [(key, value) for key, value in app_state.items() if not isinstance(value, RNGState)]
     generators = RNGState()
     before = generators.state_dict()
-    for key, _ in rng:
-        flatten(before, f"{_RANK}/{encode_key(key)}", flat)
-    for key, stateful in others:
-        flatten(stateful.state_dict(), f"{_RANK}/{encode_key(key)}", flat)
-    captured = CapturedState(flat)
-    _sort_tensors(captured, prepare)
-    generators.load_state_dict(before)
+    try:
+        for key, _ in rng:
+            flatten(before, f"{_RANK}/{encode_key(key)}", flat)
+        for key, stateful in others:
+            flatten(stateful.state_dict(), f"{_RANK}/{encode_key(key)}", flat)
+        captured = CapturedState(flat)
+        _sort_tensors(captured, prepare)
+    finally:
+        generators.load_state_dict(before)
     return captured
 
 
@@ -125,13 +129,13 @@ def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None) -> Non
         if memory is None:
             kind = kind_of(tensor, path)
             if kind is Kind.PICKLED:
-                captured.pickled_tensors[path] = tensor.detach().clone()  # not all of its storage
+                captured.pickled_tensors[path] = without_spare_storage(tensor)
                 continue
             if kind is Kind.OBJECT:
                 captured.flat.objects.append((path, tensor))
                 continue
             memory = source_memory(tensor)
-        if memory.nbytes == 0:  # torchsnapshot cannot read these from a range of no bytes
+        if memory.nbytes == 0 and is_picklable(tensor.dtype):  # torchsnapshot cannot read a range of no bytes
             captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
             continue
         captured.dense[path] = memory
@@ -283,17 +287,12 @@ def _write_data(
     durable: bool,
     show_progress: bool | None,
 ) -> dict[str, FileRecord]:
-    tickets = []
-    try:
-        for file in files:
-            memories = [captured.dense[path] for path in file.paths]
-            extents = extents_of(memories, header=file.header)
-            tickets.append(engine.write(staged.create_path(file.name), extents, durable=durable))
-    except BaseException:
-        for ticket in tickets:
-            ticket.cancel()
-        raise
-    results = wait_showing_progress(tickets, "saving", show=show_progress)
+    def submit(file: _DataFile) -> WriteTicket:
+        memories = [captured.dense[path] for path in file.paths]
+        extents = extents_of(memories, header=file.header)
+        return engine.write(staged.create_path(file.name), extents, durable=durable)
+
+    results = wait_showing_progress(map(submit, files), "saving", show=show_progress)
     return {
         file.name: FileRecord(result.nbytes, result.digests.hex()) for file, result in zip(files, results, strict=True)
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
@@ -28,6 +29,7 @@ _ITEMSIZES: dict[torch.dtype, int] = {dtype: dtype.itemsize for dtype in DTYPE_N
 
 _QUANTIZED = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if name.startswith(("torch.qint", "torch.quint")))
 _SIMPLE = frozenset(dtype for dtype in DTYPE_NAMES if dtype not in _QUANTIZED and not dtype.is_complex)
+_SUB_BYTE = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if re.fullmatch(r"torch\.u?int[1-7]", name))
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 
 
@@ -65,11 +67,25 @@ def kind_of(tensor: torch.Tensor, key: str) -> Kind:
             "(for modules: module.to_empty(device=...)) before saving it",
             key=key,
         )
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or tensor.is_nested:
         return Kind.OBJECT
     if tensor.dtype in _QUANTIZED:
         return Kind.PICKLED
     return Kind.DENSE
+
+
+def is_picklable(dtype: torch.dtype) -> bool:
+    """Whether torch.save has a name for it."""
+    return dtype not in _SUB_BYTE
+
+
+def without_spare_storage(quantized: torch.Tensor) -> torch.Tensor:
+    """The tensor in a storage of its own, as torch.save writes storages whole."""
+    detached = quantized.detach()
+    try:
+        return detached.clone()
+    except RuntimeError:  # torch cannot copy every scheme of quantization
+        return detached
 
 
 class HostMemory(msgspec.Struct, gc=False):
@@ -94,6 +110,7 @@ def plain_memory(tensor: torch.Tensor) -> HostMemory | None:
         and tensor.is_cpu
         and tensor.layout is torch.strided
         and tensor.dtype in _SIMPLE
+        and not tensor.is_nested
         and tensor.is_contiguous()
         and not tensor.is_neg()
     ):
@@ -165,7 +182,16 @@ def is_restorable_in_place(tensor: torch.Tensor) -> bool:
     """Whether `Tensor.copy_` could fill it; others are replaced by load_state_dict."""
     if type(tensor) not in _PLAIN and torch.nn.parameter.is_lazy(tensor):
         return False
-    return tensor.layout is torch.strided and (tensor.is_cpu or not tensor.is_meta)
+    return tensor.layout is torch.strided and not tensor.is_nested and why_unfillable(tensor) is None
+
+
+def why_unfillable(tensor: torch.Tensor) -> str | None:
+    """What keeps everybody, load_state_dict too, from filling a strided tensor; None for most."""
+    if tensor.is_meta:
+        return "is on the meta device and has no memory: materialize it first, with module.to_empty(device=...)"
+    if not tensor.is_contiguous() and _elements_overlap(tensor):
+        return "has elements that share memory, as after expand(): clone it first"
+    return None
 
 
 def empty_like_entry(dtype: torch.dtype, shape: list[int]) -> torch.Tensor:

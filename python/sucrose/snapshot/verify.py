@@ -53,10 +53,9 @@ def verify_files(
 ) -> VerifyReport:
     """Reads every file that the index knows and compares all digests."""
     started = time.perf_counter()
-    ranges = _ranges_by_file(metadata)
+    ranges = ranges_by_file(metadata)
     problems: list[Problem] = []
-    nbytes = 0
-    tickets = []
+    nbytes = files = 0
     for name, record in index.files.items():
         keys = tuple(key for key, _, _ in ranges.get(name, ()))
         try:
@@ -65,16 +64,14 @@ def verify_files(
                 message = f"{name} has {actual} bytes, expected {record.nbytes}"
                 problems.append(Problem(file=name, offset=None, keys=keys, message=message))
                 continue
-            ticket = engine.verify(storage.path_of(name), file_nbytes=record.nbytes, digests=record.packed_digests())
-            tickets.append((name, keys, ticket))
-        except OSError as error:
-            problems.append(Problem(file=name, offset=None, keys=keys, message=str(error)))
-    for name, keys, ticket in tickets:
-        try:
-            result = ticket.wait()
+            # One after another: a file alone keeps all threads busy, and its ticket holds it open.
+            result = engine.verify(
+                storage.path_of(name), file_nbytes=record.nbytes, digests=record.packed_digests()
+            ).wait()
         except OSError as error:
             problems.append(Problem(file=name, offset=None, keys=keys, message=str(error)))
             continue
+        files += 1
         nbytes += result.nbytes
         for chunk in result.corrupt:
             begin = chunk.index * CHUNK_NBYTES
@@ -88,14 +85,14 @@ def verify_files(
         message = f"the index does not know {name}, which the manifest refers to"
         problems.append(Problem(file=name, offset=None, keys=keys, message=message))
     return VerifyReport(
-        files=len(tickets),
+        files=files,
         nbytes=nbytes,
         seconds=time.perf_counter() - started,
         problems=tuple(problems),
     )
 
 
-def _ranges_by_file(metadata: SnapshotMetadata) -> dict[str, list[tuple[str, int, int]]]:
+def ranges_by_file(metadata: SnapshotMetadata) -> dict[str, list[tuple[str, int, int]]]:
     """(logical path, first byte, last byte + 1) of all values in each file."""
     ranges: dict[str, list[tuple[str, int, int]]] = {}
     whole_file = (0, 1 << 62)

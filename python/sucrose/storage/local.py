@@ -19,12 +19,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from sucrose.errors import CorruptionError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_MAX_HIDDEN_NBYTES = 200  # of the target's name in ours; file systems allow 255
 
 Sync = Callable[[Iterable[str]], None]
 
@@ -63,7 +65,8 @@ class StagedDirectory(LocalDirectory):
         self.target = os.path.abspath(target)
         self._parent, name = os.path.split(self.target)
         self._new_parents = _make_parents(self._parent)
-        super().__init__(os.path.join(self._parent, f".{name}.tmp-{uuid.uuid4().hex}"))
+        hidden = f".{_cut(name)}.tmp-{uuid.uuid4().hex}"
+        super().__init__(os.path.join(self._parent, hidden))
         os.mkdir(self.root)
         self._directories = {self.root}
 
@@ -107,11 +110,20 @@ class StagedDirectory(LocalDirectory):
         if sync is not None:
             sync([self._parent, *self._new_parents])
         if replaced:
-            shutil.rmtree(self.root, ignore_errors=True)  # the old one, under our hidden name
+            self.discard()  # the old one, under our hidden name
 
     def discard(self) -> None:
         """Removes what was written. Never raises."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        if os.path.islink(self.root):  # was at the target; what it leads to is not ours
+            with suppress(OSError):
+                os.unlink(self.root)
+        else:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _cut(name: str) -> str:
+    """As much of a file name as leaves room for more in it."""
+    return os.fsdecode(os.fsencode(name)[:_MAX_HIDDEN_NBYTES])
 
 
 def _make_parents(directory: str) -> list[str]:
