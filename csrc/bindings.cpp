@@ -183,7 +183,7 @@ void bind_tickets(py::module_ &module) {
                     corrupt.append(
                         py::make_tuple(chunk.index, to_hex(chunk.expected), to_hex(chunk.found)));
                 }
-                return py::make_tuple(job.done_nbytes(), corrupt);
+                return py::make_tuple(job.nbytes(), corrupt, job.crc32s());
             },
             py::arg("timeout_s") = py::none());
 }
@@ -215,7 +215,7 @@ void bind_engine(py::module_ &module) {
             [](Engine &engine, std::string path, const py::buffer &offsets,
                const py::buffer &addresses, const py::buffer &nbytes,
                const std::vector<StridesTuple> &strided, std::uint64_t file_nbytes,
-               const py::bytes &digests, bool whole_file, bool fresh,
+               const py::bytes &digests, bool crc32, bool whole_file, bool fresh,
                std::uint64_t max_inflight_nbytes) {
                 const py::buffer_info offset_info = offsets.request();
                 const py::buffer_info address_info = addresses.request();
@@ -226,6 +226,7 @@ void bind_engine(py::module_ &module) {
                 ReadJob::Options options;
                 options.file_nbytes = file_nbytes;
                 options.digests = unpack_digests(digests);
+                options.crc32 = crc32;
                 options.whole_file = whole_file;
                 options.fresh = fresh;
                 if (max_inflight_nbytes > 0) {
@@ -237,7 +238,8 @@ void bind_engine(py::module_ &module) {
             },
             py::arg("path"), py::arg("offsets"), py::arg("addresses"), py::arg("nbytes"),
             py::arg("strided"), py::kw_only(), py::arg("file_nbytes"), py::arg("digests"),
-            py::arg("whole_file"), py::arg("fresh"), py::arg("max_inflight_nbytes"))
+            py::arg("crc32"), py::arg("whole_file"), py::arg("fresh"),
+            py::arg("max_inflight_nbytes"))
         .def(
             "crc32",
             [](Engine &engine, const py::buffer &addresses, const py::buffer &nbytes) {

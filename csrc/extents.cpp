@@ -63,23 +63,19 @@ void ExtentList::gather(std::uint64_t offset, std::size_t nbytes,
 }
 
 void ExtentList::scatter(std::uint64_t offset, std::span<const std::byte> source) const noexcept {
-    const std::uint64_t end = offset + source.size();
-    for (std::size_t i = first_after(offset); i < extents_.size() && extents_[i].offset < end;
-         ++i) {
-        const Extent &extent = extents_[i];
-        const std::uint64_t from = std::max(offset, extent.offset);
-        const std::size_t n = std::min(end, extent.offset + extent.nbytes) - from;
-        const std::byte *bytes = source.data() + (from - offset);
+    for_each_part(offset, source, [&](std::size_t index, std::span<const std::byte> part) {
+        const Extent &extent = extents_[index];
+        const std::uint64_t from = offset + static_cast<std::uint64_t>(part.data() - source.data());
         const std::size_t begin = from - extent.offset;
         if (extent.layout >= 0) {
-            layouts_[static_cast<std::size_t>(extent.layout)].scatter(extent.address, begin, n,
-                                                                      bytes);
-        } else if (n >= stream_copy_min_nbytes) {
-            stream_copy(extent.address + begin, bytes, n);
+            layouts_[static_cast<std::size_t>(extent.layout)].scatter(extent.address, begin,
+                                                                      part.size(), part.data());
+        } else if (part.size() >= stream_copy_min_nbytes) {
+            stream_copy(extent.address + begin, part.data(), part.size());
         } else {
-            std::memcpy(extent.address + begin, bytes, n);
+            std::memcpy(extent.address + begin, part.data(), part.size());
         }
-    }
+    });
 }
 
 std::byte *ExtentList::contiguous(std::uint64_t offset, std::size_t nbytes) const noexcept {

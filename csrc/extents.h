@@ -1,6 +1,7 @@
 // A file as a sequence of pieces of host memory.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -40,6 +41,18 @@ public:
     void gather(std::uint64_t offset, std::size_t nbytes, std::byte *destination) const noexcept;
     // Copies `source`, the file's bytes from `offset`, to where extents want them.
     void scatter(std::uint64_t offset, std::span<const std::byte> source) const noexcept;
+    // Calls visit(index of the extent, bytes) for each extent that `source`, the file's bytes from
+    // `offset`, has bytes of; in file order.
+    template <typename Visit>
+    void for_each_part(std::uint64_t offset, std::span<const std::byte> source, Visit visit) const {
+        const std::uint64_t end = offset + source.size();
+        for (std::size_t i = first_after(offset); i < extents_.size() && extents_[i].offset < end;
+             ++i) {
+            const std::uint64_t from = std::max(offset, extents_[i].offset);
+            const std::uint64_t to = std::min(end, extents_[i].offset + extents_[i].nbytes);
+            visit(i, source.subspan(from - offset, to - from));
+        }
+    }
     // The memory behind [offset, offset + nbytes) where that is one contiguous piece, or nullptr.
     std::byte *contiguous(std::uint64_t offset, std::size_t nbytes) const noexcept;
 

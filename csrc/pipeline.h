@@ -168,6 +168,7 @@ public:
     struct Options {
         std::uint64_t file_nbytes = 0;
         std::vector<Digest> digests; // empty: unchecked
+        bool crc32 = false;          // tell the CRC-32 of each extent
         bool whole_file = false;     // check every chunk, wanted by an extent or not
         bool fresh = false;          // the destinations' pages do not exist yet
         std::size_t max_in_flight = 0;
@@ -178,6 +179,10 @@ public:
 
     // Valid once the job has finished; in file order.
     std::vector<CorruptChunk> corrupt() const;
+    // zlib's CRC-32 of what each extent received; empty where not asked for. Valid likewise.
+    std::vector<std::uint32_t> crc32s() const;
+    // Bytes that were delivered; of a check of the whole file, its size.
+    std::uint64_t nbytes() const noexcept;
 
 private:
     struct Range {
@@ -192,9 +197,19 @@ private:
     ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations, Options options,
             Plan plan);
 
+    // The CRC-32 of a part of an extent, from the byte `offset` of the file on.
+    struct CrcPart {
+        std::size_t extent;
+        std::uint64_t offset;
+        std::uint64_t nbytes;
+        std::uint32_t crc;
+    };
+
     Range range_of(std::size_t ordinal) const noexcept;
     void process(const ChunkPtr &chunk) override;
     void read(const ChunkPtr &chunk, const Range &range);
+    void extend_crcs(std::vector<CrcPart> &parts, std::uint64_t offset,
+                     std::span<const std::byte> piece) const;
     // Digests `bytes`, which begin at `range.begin`, and takes them where they are wanted.
     void consume(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> bytes,
                  bool in_place) noexcept;
@@ -203,8 +218,9 @@ private:
     const Options options_;
     const std::vector<std::uint64_t> chunks_;
     InputFile file_;
-    mutable std::mutex corrupt_mutex_;
+    mutable std::mutex findings_mutex_;
     std::vector<CorruptChunk> corrupt_;
+    std::vector<CrcPart> crc_parts_;
 };
 
 } // namespace sucrose

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "crc32.h"
 #include "error.h"
 #include "pipeline.h"
 
@@ -154,36 +155,84 @@ void ReadJob::read(const ChunkPtr &chunk, const Range &range) {
 void ReadJob::consume(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> bytes,
                       bool in_place) noexcept {
     Digester digester;
+    std::vector<CrcPart> crc_parts;
     const bool check = !options_.digests.empty();
     for (std::size_t at = 0; at < bytes.size(); at += piece_nbytes) {
         const auto piece = bytes.subspan(at, std::min(piece_nbytes, bytes.size() - at));
         if (check) {
             digester.update(piece);
         }
+        if (options_.crc32) {
+            extend_crcs(crc_parts, range.begin + at, piece);
+        }
         if (!in_place) {
             destinations_.scatter(range.begin + at, piece);
         }
     }
     scheduler_.counters().read_nbytes += range.nbytes;
-    if (check) {
+    {
+        const std::lock_guard lock(findings_mutex_);
+        crc_parts_.insert(crc_parts_.end(), crc_parts.begin(), crc_parts.end());
         const std::uint64_t index = chunks_[chunk->ordinal];
-        if (const Digest found = digester.finish(); found != options_.digests[index]) {
-            const std::lock_guard lock(corrupt_mutex_);
-            corrupt_.push_back({index, options_.digests[index], found});
+        if (check && digester.finish() != options_.digests[index]) {
+            corrupt_.push_back({index, options_.digests[index], digester.finish()});
         }
     }
     chunk_done(chunk, range.nbytes, nullptr);
 }
 
+void ReadJob::extend_crcs(std::vector<CrcPart> &parts, std::uint64_t offset,
+                          std::span<const std::byte> piece) const {
+    destinations_.for_each_part(
+        offset, piece, [&](std::size_t extent, std::span<const std::byte> part) {
+            if (parts.empty() || parts.back().extent != extent) {
+                const auto skip = static_cast<std::uint64_t>(part.data() - piece.data());
+                parts.push_back({extent, offset + skip, 0, 0});
+            }
+            parts.back().crc = crc32(parts.back().crc, part);
+            parts.back().nbytes += part.size();
+        });
+}
+
 std::vector<CorruptChunk> ReadJob::corrupt() const {
     std::vector<CorruptChunk> sorted;
     {
-        const std::lock_guard lock(corrupt_mutex_);
+        const std::lock_guard lock(findings_mutex_);
         sorted = corrupt_;
     }
     std::sort(sorted.begin(), sorted.end(),
               [](const CorruptChunk &a, const CorruptChunk &b) { return a.index < b.index; });
     return sorted;
+}
+
+std::vector<std::uint32_t> ReadJob::crc32s() const {
+    if (!options_.crc32) {
+        return {};
+    }
+    std::vector<CrcPart> parts;
+    {
+        const std::lock_guard lock(findings_mutex_);
+        parts = crc_parts_;
+    }
+    std::sort(parts.begin(), parts.end(),
+              [](const CrcPart &a, const CrcPart &b) { return a.offset < b.offset; });
+    std::vector<std::uint32_t> crcs(destinations_.all().size(), 0);
+    for (const CrcPart &part : parts) {
+        std::uint32_t &crc = crcs[part.extent];
+        crc = crc32_combine(crc, part.crc, part.nbytes);
+    }
+    return crcs;
+}
+
+std::uint64_t ReadJob::nbytes() const noexcept {
+    if (options_.whole_file) {
+        return options_.file_nbytes;
+    }
+    std::uint64_t sum = 0;
+    for (const Extent &extent : destinations_.all()) {
+        sum += extent.nbytes;
+    }
+    return sum;
 }
 
 } // namespace sucrose

@@ -331,6 +331,27 @@ def test_digests_and_checksums_are_those_of_xxhash_and_zlib(engine: Engine) -> N
     assert engine.crc32(Extents()) == []
 
 
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_read_tells_the_checksum_of_what_each_destination_received(
+    engine: Engine, tmp_path: Path, checked: bool
+) -> None:
+    data = os.urandom(2 * CHUNK_NBYTES + 1000)
+    path = tmp_path / "file"
+    digests = engine.write(str(path), bytes_extents(data)).wait().digests
+    ranges = [(0, 10), (10, 0), (100, CHUNK_NBYTES), (CHUNK_NBYTES + 100, 7), (CHUNK_NBYTES + 200, CHUNK_NBYTES + 800)]
+    buffers = [bytearray(nbytes) for _, nbytes in ranges]
+    result = engine.read(
+        str(path),
+        array("Q", [offset for offset, _ in ranges]),
+        buffer_extents(*buffers),
+        file_nbytes=len(data),
+        digests=digests if checked else b"",
+        crc32=True,
+    ).wait()
+    assert list(result.crc32s) == [zlib.crc32(data[offset : offset + nbytes]) for offset, nbytes in ranges]
+    assert result.nbytes == sum(nbytes for _, nbytes in ranges)
+
+
 def test_sync_takes_files_and_folders_and_names_what_is_missing(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
     engine.sync([str(tmp_path / "f"), str(tmp_path)])

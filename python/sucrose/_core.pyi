@@ -12,7 +12,7 @@ class WriteTicket(Ticket):
     def wait(self, timeout_s: float | None = None) -> tuple[int, bytes] | None: ...
 
 class ReadTicket(Ticket):
-    def wait(self, timeout_s: float | None = None) -> tuple[int, list[tuple[int, str, str]]] | None: ...
+    def wait(self, timeout_s: float | None = None) -> tuple[int, list[tuple[int, str, str]], list[int]] | None: ...
 
 _Strides: TypeAlias = list[tuple[int, list[int], list[int], int]]
 
@@ -47,6 +47,7 @@ class Engine:
         *,
         file_nbytes: int,
         digests: bytes,
+        crc32: bool,
         whole_file: bool,
         fresh: bool,
         max_inflight_nbytes: int,

@@ -81,7 +81,10 @@ class ReadResult:
     """Outcome of a finished read: which of the chunks that were read are corrupt."""
 
     nbytes: int
+    """Bytes of the destinations, or of the file where all of it was verified."""
     corrupt: Sequence[CorruptChunk]
+    crc32s: Sequence[int] = ()
+    """zlib's CRC-32 of each destination, where they were asked for."""
 
 
 class Ticket(Protocol):
@@ -140,13 +143,15 @@ class Engine(Protocol):
         *,
         file_nbytes: int,
         digests: bytes = b"",
+        crc32: bool = False,
         fresh: bool = False,
         max_inflight_nbytes: int = 0,
     ) -> ReadTicket:
         """Fills destination *i* with the file's bytes from `offsets[i]` on.
 
         `offsets` is an array("Q"), ascending; the pieces must not overlap in the file.
-        Where `digests` are given every chunk that is touched is read whole and checked. `fresh`
+        Where `digests` are given every chunk that is touched is read whole and checked. `crc32`
+        asks for the CRC-32 of what each destination received; all must be contiguous then. `fresh`
         says that the destinations' memory has not been touched yet. `max_inflight_nbytes` bounds
         the transient memory (0: the engine's own bound; never below one chunk).
         A file that is not `file_nbytes` long is an OSError (EIO).

@@ -68,10 +68,11 @@ class _WriteTicket(_Ticket):
 
 class _ReadTicket(_Ticket):
     def wait(self, timeout_s: float | None = None) -> ReadResult:
-        nbytes, corrupt = self._wait(timeout_s)
+        nbytes, corrupt, crc32s = self._wait(timeout_s)
         return ReadResult(
             nbytes=nbytes,
             corrupt=[CorruptChunk(index=i, expected=e, found=f) for i, e, f in corrupt],
+            crc32s=crc32s,
         )
 
 
@@ -109,6 +110,7 @@ class NativeEngine:
         *,
         file_nbytes: int,
         digests: bytes = b"",
+        crc32: bool = False,
         fresh: bool = False,
         max_inflight_nbytes: int = 0,
     ) -> _ReadTicket:
@@ -120,6 +122,7 @@ class NativeEngine:
             _layouts(destinations.strided),
             file_nbytes=file_nbytes,
             digests=digests,
+            crc32=crc32,
             whole_file=False,
             fresh=fresh,
             max_inflight_nbytes=max_inflight_nbytes,
@@ -136,6 +139,7 @@ class NativeEngine:
             [],
             file_nbytes=file_nbytes,
             digests=digests,
+            crc32=False,
             whole_file=True,
             fresh=False,
             max_inflight_nbytes=0,

@@ -88,6 +88,7 @@ class ReferenceEngine:
         *,
         file_nbytes: int,
         digests: bytes = b"",
+        crc32: bool = False,
         fresh: bool = False,  # noqa: ARG002 - makes no difference here
         max_inflight_nbytes: int = 0,  # noqa: ARG002 - one chunk is all it ever takes
     ) -> FinishedTicket[ReadResult]:
@@ -99,7 +100,8 @@ class ReferenceEngine:
         except OSError as error:
             return FinishedTicket(nbytes=nbytes, error=error)
         self._count(nbytes_read=nbytes)
-        return FinishedTicket(nbytes=nbytes, result=ReadResult(nbytes=nbytes, corrupt=corrupt))
+        crc32s = self.crc32(destinations) if crc32 else ()
+        return FinishedTicket(nbytes=nbytes, result=ReadResult(nbytes=nbytes, corrupt=corrupt, crc32s=crc32s))
 
     def verify(self, path: str, *, file_nbytes: int, digests: bytes) -> FinishedTicket[ReadResult]:
         """Checks every chunk of `path`; see `Engine.verify`."""

@@ -3,7 +3,7 @@
 1. The central directory says where the records are; small ones are read and checked at once.
 2. All storages are read into fresh memory in one sweep, the local headers before them included,
    so that a cold file is read from front to back.
-3. The headers are checked, then the CRC-32 of every storage, side by side.
+3. The headers are checked, then the CRC-32 of every storage, computed on the way.
 4. The pickle is rebuilt around the storages.
 """
 
@@ -26,6 +26,8 @@ from sucrose.snapshot.tensors import buffer_address, storage_address
 from sucrose.snapshot.torch_unpickle import unpickle
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sucrose.snapshot.torch_unpickle import MapLocation
 
 logger = logging.getLogger(__name__)
@@ -76,15 +78,17 @@ class Archive:
         for storage in storages:
             contents.append(storage_address(storage), storage.nbytes())
         expected = [member.offset for member in members]
-        found = self._read_records(members, expected, contents)
+        found, crc32s = self._read_records(members, expected, contents)
         if found != expected:
-            self._read_records(members, found, contents)
+            _, crc32s = self._read_records(members, found, contents)
         if self._verify:
-            for member, crc in zip(members, get_engine().crc32(contents), strict=True):
+            for member, crc in zip(members, crc32s, strict=True):
                 self._check(member, crc)
 
-    def _read_records(self, members: list[Member], begins: list[int], contents: Extents) -> list[int]:
-        """Reads local headers and data in one sweep; says where the data really begin."""
+    def _read_records(
+        self, members: list[Member], begins: list[int], contents: Extents
+    ) -> tuple[list[int], Sequence[int]]:
+        """Reads local headers and data in one sweep; says where the data really begin, and their CRC-32."""
         heads = bytearray(sum(begins) - sum(member.header_offset for member in members))
         head = buffer_address(heads)
         offsets = array("Q")
@@ -97,7 +101,11 @@ class Archive:
         # Through the open descriptor: a save may put another file in this one's place meanwhile.
         opened = f"/proc/self/fd/{self._fd}"
         try:
-            get_engine().read(opened, offsets, destinations, file_nbytes=self._nbytes, fresh=True).wait()
+            result = (
+                get_engine()
+                .read(opened, offsets, destinations, file_nbytes=self._nbytes, crc32=self._verify, fresh=True)
+                .wait()
+            )
         except OSError as error:
             error.filename = self._path
             raise
@@ -107,7 +115,7 @@ class Archive:
             after = at + begin - member.header_offset
             found.append(locate(member, heads[at:after], self._path))
             at = after
-        return found
+        return found, result.crc32s[1::2]
 
     def _content(self, member: Member) -> bytes:
         head = self._read_at(member.header_offset, head_nbytes(member))

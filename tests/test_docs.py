@@ -1,0 +1,42 @@
+"""The documents are true: their Python blocks run, and what they list is all there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from sucrose.options import Options
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "docs/design.md", "docs/format.md", "docs/options.md"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_python_blocks_of_a_document_run_one_after_another(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for match in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        line = text.count("\n", 0, match.start()) + 1
+        source = "\n" * line + match.group(1)
+        exec(compile(source, str(ROOT / document), "exec"), namespace)
+
+
+def test_the_options_table_has_every_variable_with_its_default() -> None:
+    table = (ROOT / "docs/options.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(SUCROSE_\w+)` \| `?(\w+)`? \|", table, re.MULTILINE))
+    options = {f"SUCROSE_{field.name.upper()}": str(field.default) for field in dataclasses.fields(Options)}
+    assert listed == options
+
+
+def test_local_links_lead_somewhere() -> None:
+    for document in [*DOCUMENTS, "benchmarks/README.md"]:
+        folder = (ROOT / document).parent
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / document).read_text(encoding="utf-8"))
+        missing = [link for link in links if not (folder / link).exists()]
+        assert not missing, f"{document} links to {missing}"
