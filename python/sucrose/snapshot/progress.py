@@ -37,15 +37,21 @@ def wait_showing_progress(tickets: Iterable[Any], description: str, *, show: boo
         while under_way:
             results.append(bar.wait(under_way))
     except BaseException:
-        for ticket in under_way:
-            ticket.cancel()
-        for ticket in under_way:
-            with suppress(Exception):  # the first error is the one to tell
-                ticket.wait()
+        cancel_and_wait(under_way)
         raise
     finally:
         bar.close()
     return results
+
+
+def cancel_and_wait(tickets: Iterable[Any]) -> None:
+    """Returns once nothing of the tickets is running any more; their errors are dropped."""
+    kept = list(tickets)
+    for ticket in kept:
+        ticket.cancel()
+    for ticket in kept:
+        with suppress(Exception):  # whoever calls this has an error to tell already
+            ticket.wait()
 
 
 class _Bar:

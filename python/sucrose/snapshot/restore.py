@@ -36,6 +36,7 @@ from sucrose.formats.manifest import (
     TensorEntry,
 )
 from sucrose.snapshot.allocation import collector_paused
+from sucrose.snapshot.capture import RANK
 from sucrose.snapshot.entries import (
     check_tensor_entry,
     children,
@@ -64,7 +65,6 @@ class Mismatch(NamedTuple):
 ObjectLoader = Callable[[str, str], Any]
 """(location, key) to the object."""
 
-_RANK = 0
 _MAX_MISMATCHES_SHOWN = 8
 
 
@@ -270,13 +270,13 @@ def restore_app_state(
     """
     started = time.perf_counter()
     keys = sorted(app_state, key=lambda key: isinstance(app_state[key], RNGState))  # stable
-    entries = {key: find_entry(metadata, f"{_RANK}/{encode_key(key)}") for key in keys}
+    entries = {key: find_entry(metadata, f"{RANK}/{encode_key(key)}") for key in keys}
     state_dicts: dict[str, Any] = {}
     with collector_paused():
         for key in keys:
             stateful = app_state[key]
             present = None if isinstance(stateful, RNGState) else stateful.state_dict()
-            path = f"{_RANK}/{encode_key(key)}"
+            path = f"{RANK}/{encode_key(key)}"
             state_dicts[key] = reader.build(path, entries[key], present)
             reader.mismatches += _key_mismatches(path, stateful, present, state_dicts[key], strict)
             if isinstance(stateful, torch.nn.Module):  # its load_state_dict copies, too

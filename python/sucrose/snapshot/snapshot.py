@@ -21,17 +21,16 @@ from sucrose.formats.manifest import (
 )
 from sucrose.options import current_options
 from sucrose.snapshot.allocation import collector_paused
+from sucrose.snapshot.capture import RANK, PrepareTensor, capture
 from sucrose.snapshot.entries import find_entry
 from sucrose.snapshot.flatten import encode_key
 from sucrose.snapshot.objects import load_object
 from sucrose.snapshot.reading import ReadBatch
 from sucrose.snapshot.restore import RestoreReport, StateReader, restore_app_state
 from sucrose.snapshot.stateful import AppState, check_app_state
-from sucrose.snapshot.take import PrepareTensor, TakeStats, capture, record_of, write_snapshot
+from sucrose.snapshot.take import TakeStats, record_of, write_snapshot
 from sucrose.snapshot.verify import Problem, VerifyReport, ranges_by_file, verify_files
 from sucrose.storage import LocalDirectory, local_path
-
-_RANK = 0
 
 
 class Snapshot:
@@ -214,7 +213,7 @@ class Snapshot:
             RuntimeError: `key` was not saved.
         """
         return self.read_object(  # type: ignore[no-any-return]  # a stateful's root is its dict
-            f"{_RANK}/{encode_key(key)}", verify=verify, allow_pickle=allow_pickle
+            f"{RANK}/{encode_key(key)}", verify=verify, allow_pickle=allow_pickle
         )
 
     def get_manifest(self) -> dict[str, Entry]:

@@ -18,7 +18,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -28,7 +28,7 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _MAX_HIDDEN_NBYTES = 200  # of the target's name in ours; file systems allow 255
 
-Sync = Callable[[Iterable[str]], None]
+Sync = Callable[[Sequence[str]], None]
 
 
 class LocalDirectory:

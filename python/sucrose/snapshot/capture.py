@@ -1,0 +1,92 @@
+"""Taking the state of a program apart, before anything of it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sucrose.snapshot.flatten import FlatState, encode_key, flatten
+from sucrose.snapshot.rng_state import RNGState
+from sucrose.snapshot.tensors import (
+    HostMemory,
+    Kind,
+    is_picklable,
+    kind_of,
+    plain_memory,
+    source_memory,
+    without_spare_storage,
+)
+
+PrepareTensor = Callable[[str, torch.Tensor, bool], torch.Tensor]
+"""(logical path without the rank, tensor, False) to the tensor that is saved in its place."""
+
+RANK = 0
+"""The one rank of a single-process program."""
+
+
+@dataclass(slots=True)
+class CapturedState:
+    """A state that is ready to be planned."""
+
+    flat: FlatState
+    dense: dict[str, HostMemory] = field(default_factory=dict)
+    """Tensors to be written by their bytes, by logical path."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Tensors whose bytes are those of another path: tied weights are stored once."""
+    pickled_tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None) -> CapturedState:
+    """Takes the state dicts of a checked `app_state`.
+
+    The random generators' state comes first, and is set back to that at the end: state_dict()
+    functions may draw from them.
+    """
+    flat = FlatState()
+    rng = [(key, value) for key, value in app_state.items() if isinstance(value, RNGState)]
+    others = [(key, value) for key, value in app_state.items() if not isinstance(value, RNGState)]
+    generators = RNGState()
+    before = generators.state_dict()
+    try:
+        for key, _ in rng:
+            flatten(before, f"{RANK}/{encode_key(key)}", flat)
+        for key, stateful in others:
+            flatten(stateful.state_dict(), f"{RANK}/{encode_key(key)}", flat)
+        captured = CapturedState(flat)
+        _sort_tensors(captured, prepare)
+    finally:
+        generators.load_state_dict(before)
+    return captured
+
+
+def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None) -> None:
+    first_at: dict[object, str] = {}
+    for path, given in captured.flat.tensors:
+        tensor = given if prepare is None else prepare(path.partition("/")[2], given, False)
+        memory = plain_memory(tensor)
+        if memory is None:
+            kind = kind_of(tensor, path)
+            if kind is Kind.PICKLED:
+                captured.pickled_tensors[path] = without_spare_storage(tensor)
+                continue
+            if kind is Kind.OBJECT:
+                captured.flat.objects.append((path, tensor))
+                continue
+            memory = source_memory(tensor)
+        if memory.nbytes == 0 and is_picklable(tensor.dtype):  # torchsnapshot cannot read a range of no bytes
+            captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
+            continue
+        captured.dense[path] = memory
+        first = first_at.setdefault(_identity(memory), path)
+        if first is not path:
+            captured.aliases[path] = first
+
+
+def _identity(memory: HostMemory) -> object:
+    """Equal for tensors that are the same bytes in the same order."""
+    if memory.strides is None:
+        return memory.address, memory.nbytes
+    return memory.address, memory.nbytes, memory.strides, memory.tensor.shape
