@@ -1,0 +1,36 @@
+"""What tests share. `pytest` prints how the package was built, so that a failure can be told apart
+from another build's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import sucrose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def pytest_report_header() -> str:
+    info = sucrose.build_info()
+    return "sucrose: " + ", ".join(f"{name} {info[name]}" for name in sorted(info))
+
+
+@pytest.fixture(params=["native", "reference"])
+def each_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs the test once on each engine."""
+    monkeypatch.setenv("SUCROSE_ENGINE", request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def files_below() -> Callable[[Path], dict[str, bytes]]:
+    """A function that returns the contents of all files below a folder, hidden ones too."""
+
+    def files(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return files
