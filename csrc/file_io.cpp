@@ -39,32 +39,32 @@ public:
     explicit ThreadBackend(std::size_t thread_count) : pool_("sucrose-io", thread_count) {}
 
     void submit(std::unique_ptr<IoRequest> request) override {
-        pool_.post(
-            [request = std::shared_ptr<IoRequest>(std::move(request))] { carry_out(*request); });
+        pool_.post([request = std::shared_ptr<IoRequest>(std::move(request))] {
+            request->done(transfer(*request));
+        });
     }
     std::string_view name() const noexcept override { return "threads"; }
 
 private:
-    static void carry_out(IoRequest &request) {
-        int error_number = 0;
-        for (;;) {
-            std::byte *data = request.data + request.transferred;
-            const std::size_t nbytes = request.nbytes - request.transferred;
-            const auto offset = static_cast<off_t>(request.offset + request.transferred);
-            const ssize_t n = request.kind == IoRequest::Kind::read
-                                  ? ::pread(request.fd, data, nbytes, offset)
-                                  : ::pwrite(request.fd, data, nbytes, offset);
-            if (advance(request, n < 0 ? -errno : n, error_number) != IoStep::again) {
-                break;
-            }
-        }
-        request.done(error_number);
-    }
-
     WorkerPool pool_;
 };
 
 } // namespace
+
+int transfer(IoRequest &request) noexcept {
+    for (;;) {
+        std::byte *data = request.data + request.transferred;
+        const std::size_t nbytes = request.nbytes - request.transferred;
+        const auto offset = static_cast<off_t>(request.offset + request.transferred);
+        const ssize_t n = request.kind == IoRequest::Kind::read
+                              ? ::pread(request.fd, data, nbytes, offset)
+                              : ::pwrite(request.fd, data, nbytes, offset);
+        int error_number = 0;
+        if (advance(request, n < 0 ? -errno : n, error_number) != IoStep::again) {
+            return error_number;
+        }
+    }
+}
 
 std::unique_ptr<IoBackend> make_thread_backend(std::size_t thread_count) {
     return std::make_unique<ThreadBackend>(thread_count);

@@ -42,6 +42,9 @@ public:
     virtual std::string_view name() const noexcept = 0;
 };
 
+// Carries out `request` on this thread and returns 0 or an errno; `done` is not called.
+int transfer(IoRequest &request) noexcept;
+
 // pread and pwrite on `thread_count` threads.
 std::unique_ptr<IoBackend> make_thread_backend(std::size_t thread_count);
 

@@ -1,7 +1,7 @@
 // Jobs and the scheduler that moves their chunks through the ring.
 //
 // A chunk of a write:  slot -> gather and digest (workers) -> write (backend) -> slot free
-// A chunk of a read:   slot -> page cache, or read (backend) -> digest and scatter (workers)
+// A chunk of a read:   slot -> page cache, or read -> digest and scatter (workers)
 //
 // Nothing in here waits while it holds a thread: each step posts the next one. A chunk starts only
 // when a slot is free, which is all the back-pressure there is. Jobs are served in the order in
@@ -54,6 +54,7 @@ public:
     void retire(const Job &job) noexcept;
 
     WorkerPool &workers() noexcept { return workers_; }
+    WorkerPool &readers() noexcept { return readers_; }
     WorkerPool &syncers() noexcept { return syncers_; }
     IoBackend &io() noexcept { return *io_; }
     Counters &counters() noexcept { return counters_; }
@@ -67,6 +68,7 @@ private:
     std::size_t unfinished_ = 0;
     // Threads last, so that they are joined first; a worker may still submit to io_.
     std::unique_ptr<IoBackend> io_;
+    WorkerPool readers_; // for reads that the page cache has a part in
     WorkerPool syncers_; // fsync blocks for long and needs no processor
     WorkerPool workers_;
 };
@@ -207,12 +209,20 @@ private:
 
     Range range_of(std::size_t ordinal) const noexcept;
     void process(const ChunkPtr &chunk) override;
-    void read(const ChunkPtr &chunk, const Range &range);
+    void read_buffered(const ChunkPtr &chunk, const Range &range);
+    void read_direct(const ChunkPtr &chunk, const Range &range);
+    // What the bytes of one chunk turn out to be.
+    struct Findings {
+        Digester digester;
+        std::vector<CrcPart> crc_parts;
+    };
     void extend_crcs(std::vector<CrcPart> &parts, std::uint64_t offset,
                      std::span<const std::byte> piece) const;
-    // Digests `bytes`, which begin at `range.begin`, and takes them where they are wanted.
-    void consume(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> bytes,
-                 bool in_place) noexcept;
+    // Digests the file's bytes from `offset` and, if they are not there yet, takes them where they
+    // are wanted. A chunk's bytes come in order.
+    void consume(Findings &findings, std::uint64_t offset, std::span<const std::byte> bytes,
+                 bool in_place) const;
+    void conclude(const ChunkPtr &chunk, const Range &range, const Findings &findings);
 
     const ExtentList destinations_;
     const Options options_;

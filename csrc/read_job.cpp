@@ -16,6 +16,9 @@ namespace {
 // there.
 constexpr std::size_t piece_nbytes = 64 << 10;
 
+// Read at a time through the page cache.
+constexpr std::size_t read_nbytes = 1 << 20;
+
 // New pages of a large destination come as huge ones: 512 times fewer faults.
 void prepare_fresh_pages(const ExtentList &destinations) noexcept {
     constexpr std::uintptr_t huge_page_nbytes = std::uintptr_t{2} << 20;
@@ -109,24 +112,59 @@ void ReadJob::process(const ChunkPtr &chunk) {
         const std::span<const std::byte> cached = file_.resident(range.begin, range.nbytes);
         if (!cached.empty()) {
             scheduler_.counters().resident_nbytes += range.nbytes;
-            consume(chunk, range, cached, false);
+            Findings findings;
+            consume(findings, range.begin, cached, false);
+            conclude(chunk, range, findings);
             return;
         }
     }
-    read(chunk, range);
+    if (file_.direct()) {
+        read_direct(chunk, range);
+    } else {
+        // A reader waits for the disk; a worker has better things to do. io_uring would hand such
+        // reads to threads of the kernel's.
+        scheduler_.readers().post([this, chunk, range] { read_buffered(chunk, range); });
+    }
 }
 
-void ReadJob::read(const ChunkPtr &chunk, const Range &range) {
-    const std::uint64_t skip = file_.direct() ? range.begin % block_nbytes : 0;
-    std::size_t nbytes = range.nbytes + skip;
-    if (file_.direct()) {
-        nbytes = (nbytes + block_nbytes - 1) / block_nbytes * block_nbytes;
-    }
+// Piece by piece, so that each is digested and moved on while it is in this processor's cache, and
+// the kernel reads ahead meanwhile.
+void ReadJob::read_buffered(const ChunkPtr &chunk, const Range &range) {
     std::byte *target = destinations_.contiguous(range.begin, range.nbytes);
-    const bool straight =
-        target != nullptr &&
-        (!file_.direct() || (skip == 0 && nbytes == range.nbytes &&
-                             reinterpret_cast<std::uintptr_t>(target) % block_nbytes == 0));
+    const bool straight = target != nullptr;
+    if (!straight) {
+        target = chunk->slot.data();
+    }
+    Findings findings;
+    for (std::size_t at = 0; at < range.nbytes; at += read_nbytes) {
+        const std::size_t n = std::min(read_nbytes, range.nbytes - at);
+        IoRequest request{
+            .kind = IoRequest::Kind::read,
+            .fd = file_.fd(),
+            .data = target + at,
+            .nbytes = n,
+            .offset = range.begin + at,
+            .required_nbytes = n,
+            .alignment = 1,
+            .done = nullptr,
+        };
+        if (const int error = transfer(request); error != 0) {
+            chunk_done(chunk, 0,
+                       std::make_exception_ptr(SystemError(error, "pread", file_.path())));
+            return;
+        }
+        consume(findings, range.begin + at, {target + at, n}, straight);
+    }
+    conclude(chunk, range, findings);
+}
+
+void ReadJob::read_direct(const ChunkPtr &chunk, const Range &range) {
+    const std::uint64_t skip = range.begin % block_nbytes;
+    const std::size_t nbytes =
+        (range.nbytes + skip + block_nbytes - 1) / block_nbytes * block_nbytes;
+    std::byte *target = destinations_.contiguous(range.begin, range.nbytes);
+    const bool straight = target != nullptr && skip == 0 && nbytes == range.nbytes &&
+                          reinterpret_cast<std::uintptr_t>(target) % block_nbytes == 0;
     if (!straight) {
         target = chunk->slot.data();
     }
@@ -137,7 +175,9 @@ void ReadJob::read(const ChunkPtr &chunk, const Range &range) {
             return;
         }
         scheduler_.workers().post_front([this, chunk, range, target, skip, straight] {
-            consume(chunk, range, {target + skip, range.nbytes}, straight);
+            Findings findings;
+            consume(findings, range.begin, {target + skip, range.nbytes}, straight);
+            conclude(chunk, range, findings);
         });
     };
     scheduler_.io().submit(std::make_unique<IoRequest>(IoRequest{
@@ -147,35 +187,38 @@ void ReadJob::read(const ChunkPtr &chunk, const Range &range) {
         .nbytes = nbytes,
         .offset = range.begin - skip,
         .required_nbytes = range.nbytes + skip,
-        .alignment = file_.direct() ? block_nbytes : 1,
+        .alignment = block_nbytes,
         .done = std::move(done),
     }));
 }
 
-void ReadJob::consume(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> bytes,
-                      bool in_place) noexcept {
-    Digester digester;
-    std::vector<CrcPart> crc_parts;
-    const bool check = !options_.digests.empty();
+void ReadJob::consume(Findings &findings, std::uint64_t offset, std::span<const std::byte> bytes,
+                      bool in_place) const {
     for (std::size_t at = 0; at < bytes.size(); at += piece_nbytes) {
         const auto piece = bytes.subspan(at, std::min(piece_nbytes, bytes.size() - at));
-        if (check) {
-            digester.update(piece);
+        if (!options_.digests.empty()) {
+            findings.digester.update(piece);
         }
         if (options_.crc32) {
-            extend_crcs(crc_parts, range.begin + at, piece);
+            extend_crcs(findings.crc_parts, offset + at, piece);
         }
         if (!in_place) {
-            destinations_.scatter(range.begin + at, piece);
+            destinations_.scatter(offset + at, piece);
         }
     }
+}
+
+void ReadJob::conclude(const ChunkPtr &chunk, const Range &range, const Findings &findings) {
     scheduler_.counters().read_nbytes += range.nbytes;
     {
         const std::lock_guard lock(findings_mutex_);
-        crc_parts_.insert(crc_parts_.end(), crc_parts.begin(), crc_parts.end());
-        const std::uint64_t index = chunks_[chunk->ordinal];
-        if (check && digester.finish() != options_.digests[index]) {
-            corrupt_.push_back({index, options_.digests[index], digester.finish()});
+        crc_parts_.insert(crc_parts_.end(), findings.crc_parts.begin(), findings.crc_parts.end());
+        if (!options_.digests.empty()) {
+            const std::uint64_t index = chunks_[chunk->ordinal];
+            const Digest found = findings.digester.finish();
+            if (found != options_.digests[index]) {
+                corrupt_.push_back({index, options_.digests[index], found});
+            }
         }
     }
     chunk_done(chunk, range.nbytes, nullptr);
