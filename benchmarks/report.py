@@ -9,10 +9,10 @@ from pathlib import Path
 from benchmarks.cases import CASES
 from benchmarks.plots import plot
 from benchmarks.records import Result
-from benchmarks.tables import case_tables, goals_table, notes
+from benchmarks.tables import case_tables, goals_table, notes, summary_table
 
 _HERE = Path(__file__).parent
-_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
+_FRONT = _HERE.parent / "README.md"
 
 
 def load(folder: Path) -> dict[str, dict[str, Result]]:
@@ -52,13 +52,21 @@ def _description(result: Result) -> str:
     return text
 
 
-def insert(readme: Path, text: str) -> None:
-    """Replaces what stands between the markers of `readme`."""
-    head, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, tail = rest.partition(_END)
-    if not end:
-        raise ValueError(f"{readme} lacks the line '{_BEGIN}' or '{_END}' after it")
-    readme.write_text(f"{head}{_BEGIN}\n\n{text}\n\n{_END}{tail}", encoding="utf-8")
+def summarize(results: dict[str, dict[str, Result]], folder: Path, relative_to: Path) -> str:
+    """The Markdown of the project's front page: the first machine's plot of saves, and its figures."""
+    machine, cases = next(iter(results.items()))
+    picture = (folder / f"P1-{machine}.png").relative_to(relative_to)
+    return f"![Durable saves beside the peers and the raw limit]({picture})\n\n{summary_table(cases)}"
+
+
+def insert(readme: Path, marker: str, text: str) -> None:
+    """Replaces what stands between the two comments with `marker` in `readme`."""
+    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
+    head, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+    _, found, tail = rest.partition(end)
+    if not found:
+        raise ValueError(f"{readme} lacks the line '{begin}' or '{end}' after it")
+    readme.write_text(f"{head}{begin}\n\n{text}\n\n{end}{tail}", encoding="utf-8")
 
 
 def main() -> int:
@@ -70,7 +78,9 @@ def main() -> int:
     results = load(args.results)
     if not results:
         parser.error(f"no results in {args.results}; run python -m benchmarks first")
-    insert(args.readme, render(results, args.results, args.readme.parent))
+    insert(args.readme, "results", render(results, args.results, args.readme.parent))
+    if args.readme.parent == _HERE:
+        insert(_FRONT, "summary", summarize(results, args.results.resolve(), _FRONT.parent))
     return 0
 
 

@@ -26,6 +26,14 @@ _HOW = {
 }
 _SAMPLE_FACTORS = {"B": 1 / (1 << 20), "s": 1000.0, "": 1.0}
 _MANY_TENSORS = 1000
+_SUMMARY = {
+    "durable save, 1 GiB fp32": ("P1", Operation.SAVE, "large"),
+    "1 GiB bf16": ("P1", Operation.SAVE, "bf16"),
+    "10,000 small tensors": ("P4", Operation.SAVE, "small"),
+    "load, cached, 1 GiB fp32": ("P2", Operation.LOAD_HOT, "large"),
+    "10,000 small tensors, cached": ("P4", Operation.LOAD_HOT, "small"),
+    "load, uncached, 1 GiB fp32": ("P3", Operation.LOAD_COLD, "large"),
+}
 
 
 def goals_table(results: Mapping[str, Result]) -> str:
@@ -35,6 +43,17 @@ def goals_table(results: Mapping[str, Result]) -> str:
         for verdict in verdicts(results)
     ]
     return _table(("#", "what", "state", "goal", "measured", ""), rows)
+
+
+def summary_table(results: Mapping[str, Result]) -> str:
+    """The figures that decide, contenders below each other: GB/s, medians."""
+    found = {(case, cell.operation, cell.state): cell for case, result in results.items() for cell in result.cells}
+    chosen = {title: found[key] for title, key in _SUMMARY.items() if key in found}
+    lines = [line for cell in chosen.values() for line in cell.measured(Role.OURS, Role.PEER)]
+    names = dict.fromkeys(line.name for line in sorted(lines, key=lambda line: line.role is not Role.OURS))
+    rows = [(name, *(_median(cell, cell.line(name)) for cell in chosen.values())) for name in names]
+    rows.append(("**raw limit**", *(_limit_median(cell) for cell in chosen.values())))
+    return _table(("GB/s", *chosen), rows)
 
 
 def case_tables(result: Result) -> Iterator[str]:
@@ -76,6 +95,18 @@ def number(value: float) -> str:
     """Three digits or so, never in scientific notation."""
     digits = next((digits for bound, digits in ((100, 0), (10, 1), (0.1, 2), (0.01, 3)) if abs(value) >= bound), 4)
     return f"{value:.{digits}f}"
+
+
+def _median(cell: Cell, line: Line) -> str:
+    if line.missing or not line.samples:
+        return "—"
+    text = number(cell.gbps(line).median)
+    return f"**{text}**" if line.role is Role.OURS else text
+
+
+def _limit_median(cell: Cell) -> str:
+    limit = cell.limit_s()
+    return number(Spread.of(cell.nbytes / seconds / 1e9 for seconds in limit).median) if limit else "—"
 
 
 def _entry(cell: Cell, line: Line) -> str:
