@@ -8,6 +8,7 @@ their own, so that the nesting can be rebuilt. Older files are the same in YAML.
 from __future__ import annotations
 
 import base64
+import re
 import struct
 from contextlib import suppress
 from typing import Any
@@ -208,14 +209,20 @@ class _Version(msgspec.Struct):
     version: str
 
 
+# What JSON has and YAML has not, or takes for a line break.
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(SnapshotMetadata)
 _version_decoder = msgspec.json.Decoder(_Version)
 
 
 def encode_metadata(metadata: SnapshotMetadata) -> bytes:
-    """JSON that torchsnapshot reads too."""
-    return _encoder.encode(metadata)
+    """JSON that torchsnapshot reads too, with a parser for YAML."""
+    encoded = _encoder.encode(metadata)
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded.decode()).encode()
 
 
 def decode_metadata(data: bytes, *, path: str) -> SnapshotMetadata:

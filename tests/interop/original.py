@@ -1,0 +1,75 @@
+"""The original torchsnapshot at work: run as a program, with its folder in SUCROSE_ORIGINAL.
+
+python original.py take FOLDER             writes snapshots of all kinds into FOLDER
+python original.py restore SNAPSHOT FILE   restores SNAPSHOT and torch.saves what it got into FILE
+python original.py refuse SNAPSHOT FILE    likewise the names of the errors that it raises
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+warnings.simplefilter("ignore")
+# Only the standard finders: those of editable installations come first and know our torchsnapshot.
+sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]
+sys.path.insert(0, os.environ["SUCROSE_ORIGINAL"])
+
+import states  # noqa: E402 - after the path is set
+import torch  # noqa: E402
+
+import torchsnapshot  # noqa: E402
+from torchsnapshot import RNGState, Snapshot, StateDict, knobs  # noqa: E402
+
+assert str(torchsnapshot.__file__).startswith(os.environ["SUCROSE_ORIGINAL"]), torchsnapshot.__file__
+
+
+def take(folder: Path) -> None:
+    app_state = states.make_app_state(0, StateDict, RNGState, empty=False)
+    app_state["quantized"] = StateDict(q=states.quantized_tensors())
+    expected = states.contents(app_state)
+    snapshots = {"batched": {}, "separate": {"TORCHSNAPSHOT_DISABLE_BATCHING": "1"}, "chunked": {}, "slabs": {}}
+    for name, environment in snapshots.items():
+        os.environ.update(environment)
+        max_chunk_nbytes = 100 if name == "chunked" else 1 << 30
+        max_slab_nbytes = 500 if name == "slabs" else 1 << 30
+        chunks = knobs.override_max_chunk_size_bytes(max_chunk_nbytes)
+        with chunks, knobs.override_slab_size_threshold_bytes(max_slab_nbytes):
+            torch.manual_seed(5)
+            Snapshot.take(str(folder / name), app_state)
+        for variable in environment:
+            del os.environ[variable]
+    torch.save({"contents": expected, "drawn": torch.rand(3)}, folder / "expected.pt")
+
+
+def restore(snapshot_path: Path, file: Path) -> None:
+    app_state = states.make_app_state(1, StateDict, RNGState)
+    snapshot = Snapshot(str(snapshot_path))
+    snapshot.restore(app_state)
+    drawn = torch.rand(3)
+    objects = {
+        path: snapshot.read_object(path)
+        for path in ("0/model/head.weight", "0/layouts/large", "0/objects/pair", "0/primitives/numbers/1")
+    }
+    torch.save({"contents": states.contents(app_state), "drawn": drawn, "objects": objects}, file)
+
+
+def refuse(snapshot_path: Path, file: Path) -> None:
+    errors = {}
+    snapshot = Snapshot(str(snapshot_path))
+    for path in snapshot.get_manifest():
+        if path.count("/") == 2:
+            try:
+                snapshot.read_object(path)
+            except Exception as error:  # noqa: BLE001 - whichever it is
+                errors[path] = type(error).__name__
+            else:
+                errors[path] = None
+    torch.save(errors, file)
+
+
+if __name__ == "__main__":
+    command, *paths = sys.argv[1:]
+    {"take": take, "restore": restore, "refuse": refuse}[command](*map(Path, paths))
