@@ -84,8 +84,12 @@ class StagedDirectory(LocalDirectory):
     def write(self, name: str, data: bytes) -> str:
         """Creates a small file and returns its path; `commit` makes it durable."""
         path = self.create_path(name)
-        with open(path, "xb") as file:
-            file.write(data)
+        try:
+            with open(path, "xb") as file:
+                file.write(data)
+        except OSError as error:
+            error.filename = path  # unknown to write and close
+            raise
         return path
 
     def commit(self, files: Iterable[str], sync: Sync | None, *, overwrite: bool) -> None:
