@@ -104,7 +104,7 @@ Job::StartResult Job::try_start(std::size_t &ordinal) noexcept {
 }
 
 void Job::start(SlotLease slot, std::size_t ordinal) {
-    auto chunk = std::make_shared<Chunk>(shared_from_this(), std::move(slot), ordinal);
+    auto chunk = std::make_shared<Chunk>(Chunk{shared_from_this(), std::move(slot), ordinal});
     scheduler_.workers().post([chunk = std::move(chunk)] {
         try {
             chunk->job->process(chunk);

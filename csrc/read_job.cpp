@@ -14,7 +14,7 @@ namespace {
 
 // Digested and copied at a time: what the digest has pulled into the nearest cache is copied from
 // there.
-constexpr std::size_t piece_nbytes = 64 << 10;
+constexpr std::size_t piece_nbytes = 32 << 10;
 
 // Read at a time through the page cache.
 constexpr std::size_t read_nbytes = 1 << 20;
