@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _DROP_CACHES = "/proc/sys/vm/drop_caches"
 _READ_NBYTES = 4 << 20
@@ -19,12 +19,12 @@ def files_below(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
     for folder, _, names in os.walk(path):
-        yield from (path / folder / name for name in names)
+        yield from (Path(folder) / name for name in names)
 
 
 def fsync_tree(path: Path) -> None:
     """Makes durable what a save has written: files first, then folders, then the entry in the parent."""
-    folders = [path / folder for folder, _, _ in os.walk(path, topdown=False)]
+    folders = [Path(folder) for folder, _, _ in os.walk(path, topdown=False)]
     for each in (*files_below(path), *folders, path.parent):
         fd = os.open(each, os.O_RDONLY)
         try:
