@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sucrose import _core
@@ -30,34 +30,44 @@ def _layouts(strided: list[Strides]) -> list[tuple[int, list[int], list[int], in
 class _Ticket:
     """Keeps the memory of an operation alive for as long as the core may touch it."""
 
-    def __init__(self, ticket: Any, memory: Extents | None) -> None:
-        self._ticket = ticket
-        self._memory = memory
+    def __init__(self, submit: Callable[[bytes], Any], path: str, memory: Extents) -> None:
+        self._memory: Extents | None = memory
+        self._tickets: list[Any] = []
+        # Not `self._ticket = submit(…)`: Ctrl-C is raised between a return and an assignment, too,
+        # and would lose the ticket of a job that goes on. In here no Python code runs in between.
+        self._tickets.extend(map(submit, (os.fsencode(path),)))
 
     def progress(self) -> tuple[int, int]:
-        done, total = self._ticket.progress()
+        done, total = self._tickets[0].progress()
         return done, total
 
     def cancel(self) -> None:
-        self._ticket.cancel()
+        self._tickets[0].cancel()
 
     def _wait(self, timeout_s: float | None) -> Any:
-        try:
-            outcome = self._ticket.wait(timeout_s)
-        except BaseException:
-            self._memory = None  # an error is raised only once nothing is running any more
-            raise
+        outcome = self._tickets[0].wait(timeout_s)
         if outcome is None:
             done, total = self.progress()
             raise TimeoutError(f"{done} of {total} bytes were done after {timeout_s} s")
-        self._memory = None
+        self._memory = None  # on an error it goes with the ticket: Ctrl-C may come before the wait began
         return outcome
 
     def __del__(self) -> None:
-        if self._memory is not None:  # dropped while under way
-            self._ticket.cancel()
-            with suppress(OSError, ValueError, MemoryError):  # nobody is left who could be told
-                self._ticket.wait()
+        if self._memory is not None:  # dropped while under way, perhaps
+            for ticket in self._tickets:
+                ticket.cancel()
+                while not _is_over(ticket):
+                    pass
+
+
+def _is_over(ticket: Any) -> bool:
+    try:
+        ticket.wait()
+    except KeyboardInterrupt:
+        return False  # that it was raised does not mean that the wait came to an end
+    except (OSError, ValueError, MemoryError):
+        pass  # nobody is left who could be told
+    return True
 
 
 class _WriteTicket(_Ticket):
@@ -92,15 +102,15 @@ class NativeEngine:
         )
 
     def write(self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True) -> _WriteTicket:
-        ticket = self._engine.write(
-            os.fsencode(path),
-            sources.addresses,
-            sources.nbytes,
-            _layouts(sources.strided),
+        submit = partial(
+            self._engine.write,
+            addresses=sources.addresses,
+            nbytes=sources.nbytes,
+            strided=_layouts(sources.strided),
             digest=digest,
             durable=durable,
         )
-        return _WriteTicket(ticket, sources)
+        return _WriteTicket(submit, path, sources)
 
     def read(
         self,
@@ -110,16 +120,16 @@ class NativeEngine:
         *,
         file_nbytes: int,
         digests: bytes = b"",
-        crc32: bool = False,
         fresh: bool = False,
         max_inflight_nbytes: int = 0,
+        crc32: bool = False,
     ) -> _ReadTicket:
-        ticket = self._engine.read(
-            os.fsencode(path),
-            offsets,
-            destinations.addresses,
-            destinations.nbytes,
-            _layouts(destinations.strided),
+        submit = partial(
+            self._engine.read,
+            offsets=offsets,
+            addresses=destinations.addresses,
+            nbytes=destinations.nbytes,
+            strided=_layouts(destinations.strided),
             file_nbytes=file_nbytes,
             digests=digests,
             crc32=crc32,
@@ -127,16 +137,16 @@ class NativeEngine:
             fresh=fresh,
             max_inflight_nbytes=max_inflight_nbytes,
         )
-        return _ReadTicket(ticket, destinations)
+        return _ReadTicket(submit, path, destinations)
 
     def verify(self, path: str, *, file_nbytes: int, digests: bytes) -> _ReadTicket:
         nothing = Extents()
-        ticket = self._engine.read(
-            os.fsencode(path),
-            array("Q"),
-            nothing.addresses,
-            nothing.nbytes,
-            [],
+        submit = partial(
+            self._engine.read,
+            offsets=array("Q"),
+            addresses=nothing.addresses,
+            nbytes=nothing.nbytes,
+            strided=[],
             file_nbytes=file_nbytes,
             digests=digests,
             crc32=False,
@@ -144,7 +154,7 @@ class NativeEngine:
             fresh=False,
             max_inflight_nbytes=0,
         )
-        return _ReadTicket(ticket, nothing)
+        return _ReadTicket(submit, path, nothing)
 
     def digest(self, data: bytes | bytearray | memoryview) -> bytes:
         return _core.digest(data)
