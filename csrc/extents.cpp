@@ -48,6 +48,9 @@ void ExtentList::gather(std::uint64_t offset, std::size_t nbytes,
                         std::byte *destination) const noexcept {
     for (std::size_t i = first_after(offset); nbytes > 0; ++i) {
         const Extent &extent = extents_[i];
+        if (extent.nbytes == 0) { // it may have no address either
+            continue;
+        }
         const std::size_t begin = offset - extent.offset;
         const std::size_t n = std::min<std::uint64_t>(nbytes, extent.nbytes - begin);
         if (extent.layout < 0) {

@@ -3,6 +3,7 @@
 #include <liburing.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <cstring>
@@ -66,6 +67,7 @@ private:
             io_uring_prep_write(entry, request->fd, data, nbytes, offset);
         }
         io_uring_sqe_set_data(entry, request);
+        handed_over_.fetch_add(1, std::memory_order_release);
         while (io_uring_submit(&ring_) < 0) { // interrupted, or short of memory for a moment
             std::this_thread::yield();
         }
@@ -77,6 +79,7 @@ private:
             if (io_uring_wait_cqe(&ring_, &completion) != 0) {
                 continue; // interrupted
             }
+            static_cast<void>(handed_over_.load(std::memory_order_acquire));
             auto *request = static_cast<IoRequest *>(io_uring_cqe_get_data(completion));
             const int result = completion->res;
             io_uring_cqe_seen(&ring_, completion);
@@ -101,6 +104,9 @@ private:
     std::mutex mutex_; // guards the submission queue and the count
     std::condition_variable idle_;
     std::size_t in_flight_ = 0;
+    // Makes what a submitter wrote visible to the reaper. The kernel in between does so as well,
+    // but the rules of C++ know nothing of it.
+    std::atomic<std::uint64_t> handed_over_ = 0;
     std::thread reaper_;
 };
 
