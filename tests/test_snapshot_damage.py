@@ -206,7 +206,7 @@ def test_a_newer_version_is_refused_by_name(folder: Path) -> None:
 def test_a_newer_index_is_refused_by_name(folder: Path) -> None:
     index = json.loads((folder / ".snapshot_index").read_bytes().partition(b"\n")[0])
     write_index(folder, {**index, "format_version": 2})
-    with pytest.raises(FormatVersionError, match="format version 2.*newer torch-sucrose"):
+    with pytest.raises(FormatVersionError, match=r"format version 2.*newer torch-sucrose"):
         Snapshot(folder).restore(targets())
     write_index(folder, {"format_version": 3, "everything": "else"})
     with pytest.raises(FormatVersionError, match="format version 3"):
