@@ -63,7 +63,6 @@ def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None) -> Capt
 
 
 def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None) -> None:
-    first_at: dict[object, str] = {}
     for path, given in captured.flat.tensors:
         tensor = given if prepare is None else prepare(path.partition("/")[2], given, False)
         memory = plain_memory(tensor)
@@ -80,6 +79,13 @@ def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None) -> Non
             captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
             continue
         captured.dense[path] = memory
+    if len({memory.address for memory in captured.dense.values()}) < len(captured.dense):
+        _find_aliases(captured)
+
+
+def _find_aliases(captured: CapturedState) -> None:
+    first_at: dict[object, str] = {}
+    for path, memory in captured.dense.items():
         first = first_at.setdefault(_identity(memory), path)
         if first is not path:
             captured.aliases[path] = first

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
+
+import msgspec
 
 from sucrose.formats.manifest import BUFFER_PROTOCOL, ChunkedTensorEntry, Entry, Shard, TensorEntry
 from sucrose.formats.safetensors import MAX_HEADER_NBYTES, HeaderEntry, encode_header, entry_nbytes_bound
 from sucrose.options import Options
 from sucrose.snapshot.capture import RANK, CapturedState
-from sucrose.snapshot.tensors import DTYPE_NAMES
+from sucrose.snapshot.tensors import DTYPE_NAMES, ITEMSIZES, HostMemory
 
+_PREFIX = len(f"{RANK}/")  # of a path; names in data files have none
 _HEADER_BUDGET_NBYTES = MAX_HEADER_NBYTES * 9 // 10
 
 
@@ -70,60 +74,54 @@ class DataFile:
 
     name: str
     header: bytes
-    paths: list[str] = field(default_factory=list)
+    paths: list[str]
 
 
 def plan_data_files(captured: CapturedState, options: Options) -> tuple[list[DataFile], dict[str, Entry]]:
     """The data files, and the manifest's entries of all dense tensors."""
     dense, aliases = captured.dense, captured.aliases
     paths = [path for path in dense if path not in aliases] if aliases else list(dense)
-    order = order_by_alignment([dense[path].tensor.element_size() for path in paths])
-    prefix = len(f"{RANK}/")
-    headers = []
-    for index in order:
-        path = paths[index]
-        memory = dense[path]
-        tensor = memory.tensor
-        headers.append(HeaderEntry(path[prefix:], DTYPE_NAMES[tensor.dtype], list(tensor.shape), memory.nbytes))
+    paths = [paths[index] for index in order_by_alignment([ITEMSIZES[dense[path].dtype] for path in paths])]
+    headers = [_header_entry(path, dense[path]) for path in paths]
     entries: dict[str, Entry] = {}
-    places: dict[str, tuple[str, int]] = {}
     files: list[DataFile] = []
+    remaining = iter(paths)
     for chosen in split_into_files(headers, max_file_nbytes=options.max_file_nbytes):
         location = f"data/{RANK}_{len(files)}.safetensors"
-        file = DataFile(location, encode_header(chosen))
+        file = DataFile(location, encode_header(chosen), list(islice(remaining, len(chosen))))
         files.append(file)
         begin = len(file.header)
-        for header in chosen:
-            path = f"{RANK}/{header.name}"
-            file.paths.append(path)
-            places[path] = (location, begin)
-            entries[path] = _tensor_entry(
-                location, begin, header.dtype, header.shape, header.nbytes, options.max_chunk_nbytes
-            )
-            begin += header.nbytes
+        for path, header in zip(file.paths, chosen, strict=True):
+            end = begin + header.nbytes
+            entries[path] = TensorEntry(location, BUFFER_PROTOCOL, header.dtype, header.shape, False, (begin, end))
+            begin = end
     for path, first in aliases.items():
-        tensor = dense[path].tensor
-        location, begin = places[first]
-        entries[path] = _tensor_entry(
-            location,
-            begin,
-            DTYPE_NAMES[tensor.dtype],
-            list(tensor.shape),
-            dense[path].nbytes,
-            options.max_chunk_nbytes,
-        )
+        header = _header_entry(path, dense[path])
+        stored = entries[first]
+        assert isinstance(stored, TensorEntry)
+        entries[path] = msgspec.structs.replace(stored, dtype=header.dtype, shape=header.shape)
+    if options.max_chunk_nbytes:
+        entries = {path: _in_chunks(entry, options.max_chunk_nbytes) for path, entry in entries.items()}
     return files, entries
 
 
-def _tensor_entry(location: str, begin: int, dtype: str, shape: list[int], nbytes: int, max_chunk_nbytes: int) -> Entry:
-    pieces = split_rows(shape, nbytes, max_chunk_nbytes) if max_chunk_nbytes else None
+def _header_entry(path: str, memory: HostMemory) -> HeaderEntry:
+    return HeaderEntry(path[_PREFIX:], DTYPE_NAMES[memory.dtype], list(memory.tensor.shape), memory.nbytes)
+
+
+def _in_chunks(entry: Entry, max_chunk_nbytes: int) -> Entry:
+    """The same bytes, listed in pieces where they are more than `max_chunk_nbytes`."""
+    assert isinstance(entry, TensorEntry)
+    assert entry.byte_range is not None
+    begin, end = entry.byte_range
+    pieces = split_rows(entry.shape, end - begin, max_chunk_nbytes)
     if not pieces:
-        return TensorEntry(location, BUFFER_PROTOCOL, dtype, shape, False, (begin, begin + nbytes))
-    row_nbytes = nbytes // shape[0]
+        return entry
+    row_nbytes = (end - begin) // entry.shape[0]
     chunks = []
     for first, last in pieces:
-        sizes = [last - first, *shape[1:]]
+        sizes = [last - first, *entry.shape[1:]]
         byte_range = (begin + first * row_nbytes, begin + last * row_nbytes)
-        part = TensorEntry(location, BUFFER_PROTOCOL, dtype, sizes, False, byte_range)
-        chunks.append(Shard([first, *([0] * (len(shape) - 1))], sizes, part))
-    return ChunkedTensorEntry(dtype, shape, chunks, False)
+        part = msgspec.structs.replace(entry, shape=sizes, byte_range=byte_range)
+        chunks.append(Shard([first, *([0] * (len(sizes) - 1))], sizes, part))
+    return ChunkedTensorEntry(entry.dtype, entry.shape, chunks, False)

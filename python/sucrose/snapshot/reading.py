@@ -191,8 +191,11 @@ def _keep_last_writers(pieces: dict[str, list[_Piece]]) -> None:
 
     Tied tensors share memory, and what was not tied when it was saved must not come out mixed.
     """
+    count = sum(map(len, pieces.values()))
+    if len({piece.memory.address for of_file in pieces.values() for piece in of_file}) == count:
+        return
     writers = {(p.memory.address, p.memory.nbytes, p.memory.strides): p for of_file in pieces.values() for p in of_file}
-    if len(writers) < sum(map(len, pieces.values())):
+    if len(writers) < count:
         kept = set(map(id, writers.values()))
         for of_file in pieces.values():
             of_file[:] = [piece for piece in of_file if id(piece) in kept]

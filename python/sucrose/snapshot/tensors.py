@@ -25,7 +25,7 @@ DTYPE_NAMES: dict[torch.dtype, str] = {
 """Names as manifests have them, e.g. ``"torch.float32"``."""
 DTYPES: dict[str, torch.dtype] = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 
-_ITEMSIZES: dict[torch.dtype, int] = {dtype: dtype.itemsize for dtype in DTYPE_NAMES}
+ITEMSIZES: dict[torch.dtype, int] = {dtype: dtype.itemsize for dtype in DTYPE_NAMES}
 
 _QUANTIZED = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if name.startswith(("torch.qint", "torch.quint")))
 _SIMPLE = frozenset(dtype for dtype in DTYPE_NAMES if dtype not in _QUANTIZED and not dtype.is_complex)
@@ -97,6 +97,7 @@ class HostMemory(msgspec.Struct, gc=False):
     """In bytes; None where the elements lie in row-major order without gaps."""
     tensor: torch.Tensor
     """Owner of the memory; shape and item size go with `strides`."""
+    dtype: torch.dtype
 
 
 def plain_memory(tensor: torch.Tensor) -> HostMemory | None:
@@ -109,12 +110,12 @@ def plain_memory(tensor: torch.Tensor) -> HostMemory | None:
         type(tensor) in _PLAIN
         and tensor.is_cpu
         and tensor.layout is torch.strided
-        and tensor.dtype in _SIMPLE
+        and (dtype := tensor.dtype) in _SIMPLE
         and not tensor.is_nested
         and tensor.is_contiguous()
         and not tensor.is_neg()
     ):
-        return HostMemory(tensor.data_ptr(), tensor.nbytes, None, tensor)
+        return HostMemory(tensor.data_ptr(), tensor.nbytes, None, tensor, dtype)
     return None
 
 
@@ -164,7 +165,7 @@ def _host_memory(tensor: torch.Tensor) -> HostMemory:
     if not tensor.is_contiguous():
         itemsize = tensor.element_size()
         strides = tuple(stride * itemsize for stride in tensor.stride())
-    return HostMemory(tensor.data_ptr(), tensor.nbytes, strides, tensor)
+    return HostMemory(tensor.data_ptr(), tensor.nbytes, strides, tensor, tensor.dtype)
 
 
 def _elements_overlap(tensor: torch.Tensor) -> bool:
@@ -201,7 +202,7 @@ def empty_like_entry(dtype: torch.dtype, shape: list[int]) -> torch.Tensor:
 
 def dense_nbytes(dtype: torch.dtype, shape: list[int]) -> int:
     """Bytes of a dense tensor."""
-    return math.prod(shape) * _ITEMSIZES[dtype]
+    return math.prod(shape) * ITEMSIZES[dtype]
 
 
 def storage_address(storage: torch.UntypedStorage) -> int:
