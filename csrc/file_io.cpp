@@ -17,6 +17,9 @@ namespace sucrose {
 
 namespace {
 
+// Smaller files are read before a second reader is worth its descriptor.
+constexpr std::uint64_t lanes_min_nbytes = 64 << 20;
+
 constexpr std::uint64_t round_up(std::uint64_t nbytes) noexcept {
     return (nbytes + block_nbytes - 1) / block_nbytes * block_nbytes;
 }
@@ -173,7 +176,18 @@ InputFile::InputFile(std::string path, std::uint64_t nbytes, bool direct)
         throw SystemError(EIO, "fstat", path_);
     }
     direct_ = direct && set_direct(fd_.get(), true);
+    if (nbytes_ >= lanes_min_nbytes && !direct_) {
+        const std::string again = "/proc/self/fd/" + std::to_string(fd_.get());
+        for (UniqueFd &lane : lane_fds_) { // without /proc, or descriptors: all share one
+            lane = UniqueFd(::open(again.c_str(), O_RDONLY | O_CLOEXEC));
+        }
+    }
     residency_known_ = status.st_uid == ::geteuid() || ::access(path_.c_str(), W_OK) == 0;
+}
+
+int InputFile::lane_fd(std::size_t lane) const noexcept {
+    const UniqueFd &own = lane_fds_[lane];
+    return own ? own.get() : fd_.get();
 }
 
 const std::byte *InputFile::mapping() noexcept {

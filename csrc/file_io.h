@@ -1,6 +1,7 @@
 // Files: opening, choosing direct or buffered I/O, and the backends that move bytes.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -90,6 +91,8 @@ private:
     std::atomic<bool> direct_ = false;
 };
 
+inline constexpr std::size_t read_lanes = 4;
+
 // A file being read. Thread-safe.
 class InputFile {
 public:
@@ -99,6 +102,9 @@ public:
     const std::string &path() const noexcept { return path_; }
     std::uint64_t nbytes() const noexcept { return nbytes_; }
     int fd() const noexcept { return fd_.get(); }
+    // Another descriptor of the file for each of `read_lanes` sequential readers: the kernel keeps
+    // its read-ahead by descriptor, and readers who share one spoil it for each other.
+    int lane_fd(std::size_t lane) const noexcept;
     bool direct() const noexcept { return direct_; }
     // The bytes [offset, offset + nbytes) where all of them are in the page cache, else empty.
     std::span<const std::byte> resident(std::uint64_t offset, std::size_t nbytes) noexcept;
@@ -111,6 +117,7 @@ private:
     std::string path_;
     std::uint64_t nbytes_;
     UniqueFd fd_;
+    std::array<UniqueFd, read_lanes> lane_fds_;
     bool direct_ = false;
     bool residency_known_ = false; // mincore calls everything resident in files that are not ours
     std::once_flag mapped_;

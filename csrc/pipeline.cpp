@@ -6,12 +6,11 @@ namespace sucrose {
 
 namespace {
 constexpr std::size_t syncer_count = 8;
-constexpr std::size_t reader_count = 8;
 } // namespace
 
 Scheduler::Scheduler(std::size_t slot_count, std::size_t worker_count,
                      std::unique_ptr<IoBackend> io)
-    : slots_(slot_count), io_(std::move(io)), readers_("sucrose-read", reader_count),
+    : slots_(slot_count), io_(std::move(io)), readers_("sucrose-read", read_lanes),
       syncers_("sucrose-sync", syncer_count), workers_("sucrose-worker", worker_count) {}
 
 Scheduler::~Scheduler() {

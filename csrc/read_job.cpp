@@ -33,6 +33,22 @@ void prepare_fresh_pages(const ExtentList &destinations) noexcept {
     }
 }
 
+// The order in which `read_lanes` readers, each beginning at a place of its own, meet the chunks:
+// every reader then reads forwards without gaps, which is what kernels read ahead for.
+std::vector<std::uint64_t> in_lanes(const std::vector<std::uint64_t> &chunks) {
+    std::vector<std::uint64_t> order;
+    order.reserve(chunks.size());
+    const std::size_t length = (chunks.size() + read_lanes - 1) / read_lanes;
+    for (std::size_t at = 0; at < length; ++at) {
+        for (std::size_t lane = 0; lane < read_lanes; ++lane) {
+            if (const std::size_t index = lane * length + at; index < chunks.size()) {
+                order.push_back(chunks[index]);
+            }
+        }
+    }
+    return order;
+}
+
 } // namespace
 
 std::shared_ptr<ReadJob> ReadJob::create(Scheduler &scheduler, std::string path,
@@ -72,6 +88,7 @@ ReadJob::Plan ReadJob::plan(const ExtentList &destinations, const Options &optio
         for (std::uint64_t index = 0; index < chunk_count; ++index) {
             add(index);
         }
+        plan.chunks = in_lanes(plan.chunks);
         return plan;
     }
     std::uint64_t next = 0;
@@ -84,6 +101,7 @@ ReadJob::Plan ReadJob::plan(const ExtentList &destinations, const Options &optio
             add(next);
         }
     }
+    plan.chunks = in_lanes(plan.chunks);
     return plan;
 }
 
@@ -140,7 +158,7 @@ void ReadJob::read_buffered(const ChunkPtr &chunk, const Range &range) {
         const std::size_t n = std::min(read_nbytes, range.nbytes - at);
         IoRequest request{
             .kind = IoRequest::Kind::read,
-            .fd = file_.fd(),
+            .fd = file_.lane_fd(chunk->ordinal % read_lanes),
             .data = target + at,
             .nbytes = n,
             .offset = range.begin + at,
