@@ -5,6 +5,7 @@
 # The package is installed in editable form: a change of Python code counts at once, and after a change of C++ code
 # the next make compiles only what changed.
 #
+# make test-large   the tests that need several GiB of memory and disk
 # make lint         ruff, mypy, stubtest, clang-format        make format    lets them rewrite the sources
 # make sanitize     native tests and pytest under sanitizers  make bench     the benchmarks, into benchmarks/results
 # make wheel        a wheel in dist/, tried in an environment of its own
@@ -20,7 +21,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test native-tests lint format sanitize bench wheel clean
+.PHONY: demo test test-large native-tests lint format sanitize bench wheel clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -28,6 +29,9 @@ demo: .venv/installed
 
 test: .venv/installed .peers/torchsnapshot native-tests
 	$(BIN)/python -m pytest
+
+test-large: .venv/installed
+	$(BIN)/python -m pytest -m large
 
 native-tests: .venv/created
 	tools/system_packages.sh doctest-dev
