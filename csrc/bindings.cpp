@@ -12,6 +12,7 @@
 #include "build_info.h"
 #include "engine.h"
 #include "error.h"
+#include "lifecycle.h"
 
 namespace py = pybind11;
 
@@ -34,10 +35,24 @@ std::span<const std::uint64_t> as_u64(const py::buffer_info &info, const char *w
     return {static_cast<const std::uint64_t *>(info.ptr), static_cast<std::size_t>(info.size)};
 }
 
+// (device, handle of the caller's current stream there)
+using StreamTuple = std::tuple<std::int32_t, std::uint64_t>;
+
+// What Python says of pieces of memory.
+struct Memory {
+    const py::buffer &addresses;
+    const py::buffer &nbytes;
+    const py::buffer &devices; // one signed byte for each, or none at all
+    const std::vector<StridesTuple> &strided;
+};
+
 ExtentList make_extents(std::optional<std::span<const std::uint64_t>> offsets,
-                        std::span<const std::uint64_t> addresses,
-                        std::span<const std::uint64_t> nbytes,
-                        const std::vector<StridesTuple> &strided) {
+                        const Memory &memory) {
+    const py::buffer_info address_info = memory.addresses.request();
+    const py::buffer_info nbytes_info = memory.nbytes.request();
+    const py::buffer_info device_info = memory.devices.request();
+    const auto addresses = as_u64(address_info, "addresses");
+    const auto nbytes = as_u64(nbytes_info, "nbytes");
     if (addresses.size() != nbytes.size() || (offsets && offsets->size() != nbytes.size())) {
         throw py::value_error("offsets, addresses and nbytes must have equal lengths");
     }
@@ -45,18 +60,54 @@ ExtentList make_extents(std::optional<std::span<const std::uint64_t>> offsets,
     for (std::size_t i = 0; i < addresses.size(); ++i) {
         extents.append(offsets ? (*offsets)[i] : extents.end(), nbytes[i], addresses[i]);
     }
-    for (const auto &[index, shape, strides, itemsize] : strided) {
+    for (const auto &[index, shape, strides, itemsize] : memory.strided) {
         extents.set_layout(index, StridedLayout(shape, strides, itemsize));
+    }
+    if (device_info.size != 0) {
+        if (device_info.itemsize != 1 || device_info.size != nbytes_info.size) {
+            throw py::value_error("devices must be an array('b'), empty or as long as nbytes");
+        }
+        const auto *devices = static_cast<const std::int8_t *>(device_info.ptr);
+        for (std::size_t i = 0; i < nbytes.size(); ++i) {
+            if (devices[i] >= 0) {
+                extents.set_device(i, devices[i]);
+            }
+        }
     }
     return extents;
 }
 
-ExtentList make_sources(const py::buffer &addresses, const py::buffer &nbytes,
-                        const std::vector<StridesTuple> &strided) {
-    const py::buffer_info address_info = addresses.request();
-    const py::buffer_info nbytes_info = nbytes.request();
-    return make_extents(std::nullopt, as_u64(address_info, "addresses"),
-                        as_u64(nbytes_info, "nbytes"), strided);
+std::vector<CallerStream> make_streams(const std::vector<StreamTuple> &tuples) {
+    std::vector<CallerStream> streams;
+    for (const auto &[device, handle] : tuples) {
+        streams.push_back({device, reinterpret_cast<cuda::CUstream>(handle)});
+    }
+    return streams;
+}
+
+Staging parse_staging(const std::string &name) {
+    for (const auto &[known, staging] :
+         {std::pair{"none", Staging::none}, std::pair{"auto", Staging::automatic},
+          std::pair{"host", Staging::host}, std::pair{"device", Staging::device}}) {
+        if (name == known) {
+            return staging;
+        }
+    }
+    throw py::value_error("staging '" + name + "' is none of none, auto, host, device");
+}
+
+const char *name_of(Staged staged) {
+    switch (staged) {
+    case Staged::not_asked:
+        return "none";
+    case Staged::on_device:
+        return "device";
+    case Staged::on_host:
+        return "host";
+    case Staged::blocking:
+        return "blocking";
+    }
+    return "";
 }
 
 std::vector<Digest> unpack_digests(const py::bytes &packed) {
@@ -69,9 +120,10 @@ std::vector<Digest> unpack_digests(const py::bytes &packed) {
     return digests;
 }
 
-// Waits without the GIL. Ctrl-C cancels the job, waits until it no longer touches the caller's
-// memory, and only then raises KeyboardInterrupt. False on time-out.
-bool wait_interruptibly(Job &job, std::optional<double> timeout_s) {
+// Waits without the GIL, for wait(interval) to return true. Ctrl-C cancels the job, waits until it
+// no longer touches the caller's memory, and only then raises KeyboardInterrupt. False on time-out.
+template <typename Wait>
+bool wait_interruptibly(Job &job, std::optional<double> timeout_s, Wait wait) {
     using Clock = std::chrono::steady_clock;
     const auto start = Clock::now();
     for (;;) {
@@ -85,7 +137,7 @@ bool wait_interruptibly(Job &job, std::optional<double> timeout_s) {
         bool finished = false;
         {
             const py::gil_scoped_release unlocked;
-            finished = job.wait_for(interval);
+            finished = wait(interval);
         }
         if (finished) {
             return true;
@@ -108,6 +160,11 @@ bool wait_interruptibly(Job &job, std::optional<double> timeout_s) {
     }
 }
 
+bool wait_for_end(Job &job, std::optional<double> timeout_s) {
+    return wait_interruptibly(job, timeout_s,
+                              [&](std::chrono::milliseconds t) { return job.wait_for(t); });
+}
+
 void set_os_error(int error_number, const std::string &path) {
     const py::object name =
         py::reinterpret_steal<py::object>(PyUnicode_DecodeFSDefault(path.c_str()));
@@ -116,6 +173,11 @@ void set_os_error(int error_number, const std::string &path) {
     if (error) {
         PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(error.ptr())), error.ptr());
     }
+}
+
+void set_error_of_ours(const char *name, const Error &error) {
+    const py::object type = py::module_::import("sucrose.errors").attr(name);
+    PyErr_SetString(type.ptr(), error.what());
 }
 
 void translate(std::exception_ptr pointer) {
@@ -130,11 +192,18 @@ void translate(std::exception_ptr pointer) {
     } catch (const Cancelled &error) {
         PyErr_SetString(PyExc_InterruptedError, error.what());
     } catch (const ForkedProcess &error) {
-        const py::object type = py::module_::import("sucrose.errors").attr("ForkError");
-        PyErr_SetString(type.ptr(), error.what());
+        set_error_of_ours("ForkError", error);
+    } catch (const CudaFailure &error) {
+        set_error_of_ours("CudaError", error);
     } catch (const Error &error) {
         PyErr_SetString(PyExc_ValueError, error.what());
     }
+}
+
+// time.perf_counter() and the clock of traces are both CLOCK_MONOTONIC.
+TraceClock::time_point to_time_point(double seconds) {
+    return TraceClock::time_point(
+        std::chrono::duration_cast<TraceClock::duration>(std::chrono::duration<double>(seconds)));
 }
 
 py::dict stats(const Engine &engine) {
@@ -146,6 +215,13 @@ py::dict stats(const Engine &engine) {
     result["written_nbytes"] = counters.written_nbytes.load();
     result["read_nbytes"] = counters.read_nbytes.load();
     result["read_from_page_cache_nbytes"] = counters.resident_nbytes.load();
+    result["from_device_nbytes"] = counters.from_device_nbytes.load();
+    result["to_device_nbytes"] = counters.to_device_nbytes.load();
+    py::dict fallbacks;
+    for (const auto &[what, why] : engine.cuda_fallbacks()) {
+        fallbacks[py::str(what)] = why;
+    }
+    result["cuda_fallbacks"] = fallbacks;
     result["direct_files"] = counters.direct_files.load();
     result["buffered_files"] = counters.buffered_files.load();
     return result;
@@ -161,7 +237,7 @@ void bind_tickets(py::module_ &module) {
         .def(
             "wait",
             [](WriteJob &job, std::optional<double> timeout_s) -> py::object {
-                if (!wait_interruptibly(job, timeout_s)) {
+                if (!wait_for_end(job, timeout_s)) {
                     return py::none();
                 }
                 const std::vector<Digest> &digests = job.digests();
@@ -169,13 +245,29 @@ void bind_tickets(py::module_ &module) {
                                       py::bytes(reinterpret_cast<const char *>(digests.data()),
                                                 digests.size() * sizeof(Digest)));
             },
-            py::arg("timeout_s") = py::none());
+            py::arg("timeout_s") = py::none())
+        .def(
+            "wait_safe",
+            [](WriteJob &job, std::optional<double> timeout_s) {
+                return wait_interruptibly(
+                    job, timeout_s, [&](std::chrono::milliseconds t) { return job.wait_safe(t); });
+            },
+            py::arg("timeout_s") = py::none())
+        .def(
+            "wait_staged",
+            [](WriteJob &job, std::optional<double> timeout_s) {
+                return wait_interruptibly(job, timeout_s, [&](std::chrono::milliseconds t) {
+                    return job.wait_staged(t);
+                });
+            },
+            py::arg("timeout_s") = py::none())
+        .def("staging", [](const WriteJob &job) { return name_of(job.staged()); });
 
     py::class_<ReadJob, Job, std::shared_ptr<ReadJob>>(module, "ReadTicket")
         .def(
             "wait",
             [](ReadJob &job, std::optional<double> timeout_s) -> py::object {
-                if (!wait_interruptibly(job, timeout_s)) {
+                if (!wait_for_end(job, timeout_s)) {
                     return py::none();
                 }
                 py::list corrupt;
@@ -192,37 +284,46 @@ void bind_engine(py::module_ &module) {
     py::class_<Engine>(module, "Engine")
         .def(py::init([](std::string io_backend, std::string read_mode, std::size_t slot_count,
                          std::size_t worker_count, std::size_t io_depth,
-                         std::uint64_t direct_min_nbytes) {
-                 return std::make_unique<Engine>(
-                     EngineOptions{std::move(io_backend), std::move(read_mode), slot_count,
-                                   worker_count, io_depth, direct_min_nbytes});
+                         std::uint64_t direct_min_nbytes, std::string cuda_driver,
+                         std::string trace) {
+                 return std::make_unique<Engine>(EngineOptions{
+                     std::move(io_backend), std::move(read_mode), slot_count, worker_count,
+                     io_depth, direct_min_nbytes, std::move(cuda_driver), std::move(trace)});
              }),
              py::kw_only(), py::arg("io_backend"), py::arg("read_mode"), py::arg("slot_count"),
-             py::arg("worker_count"), py::arg("io_depth"), py::arg("direct_min_nbytes"))
+             py::arg("worker_count"), py::arg("io_depth"), py::arg("direct_min_nbytes"),
+             py::arg("cuda_driver"), py::arg("trace"))
         .def(
             "write",
             [](Engine &engine, std::string path, const py::buffer &addresses,
-               const py::buffer &nbytes, const std::vector<StridesTuple> &strided, bool digest,
-               bool durable) {
-                ExtentList sources = make_sources(addresses, nbytes, strided);
+               const py::buffer &nbytes, const py::buffer &devices,
+               const std::vector<StridesTuple> &strided, const std::vector<StreamTuple> &streams,
+               bool digest, bool durable, const std::string &staging,
+               std::uint64_t staging_nbytes) {
+                ExtentList sources =
+                    make_extents(std::nullopt, {addresses, nbytes, devices, strided});
+                const std::vector<CallerStream> callers = make_streams(streams);
+                const WriteJob::Options options{.digest = digest,
+                                                .durable = durable,
+                                                .staging = parse_staging(staging),
+                                                .staging_nbytes = staging_nbytes};
                 const py::gil_scoped_release unlocked;
-                return engine.write(std::move(path), std::move(sources), digest, durable);
+                return engine.write(std::move(path), std::move(sources), callers, options);
             },
-            py::arg("path"), py::arg("addresses"), py::arg("nbytes"), py::arg("strided"),
-            py::kw_only(), py::arg("digest"), py::arg("durable"))
+            py::arg("path"), py::arg("addresses"), py::arg("nbytes"), py::arg("devices"),
+            py::arg("strided"), py::arg("streams"), py::kw_only(), py::arg("digest"),
+            py::arg("durable"), py::arg("staging"), py::arg("staging_nbytes"))
         .def(
             "read",
             [](Engine &engine, std::string path, const py::buffer &offsets,
-               const py::buffer &addresses, const py::buffer &nbytes,
-               const std::vector<StridesTuple> &strided, std::uint64_t file_nbytes,
-               const py::bytes &digests, bool crc32, bool whole_file, bool fresh,
-               std::uint64_t max_inflight_nbytes) {
+               const py::buffer &addresses, const py::buffer &nbytes, const py::buffer &devices,
+               const std::vector<StridesTuple> &strided, const std::vector<StreamTuple> &streams,
+               std::uint64_t file_nbytes, const py::bytes &digests, bool crc32, bool whole_file,
+               bool fresh, std::uint64_t max_inflight_nbytes) {
                 const py::buffer_info offset_info = offsets.request();
-                const py::buffer_info address_info = addresses.request();
-                const py::buffer_info nbytes_info = nbytes.request();
-                ExtentList destinations =
-                    make_extents(as_u64(offset_info, "offsets"), as_u64(address_info, "addresses"),
-                                 as_u64(nbytes_info, "nbytes"), strided);
+                ExtentList destinations = make_extents(as_u64(offset_info, "offsets"),
+                                                       {addresses, nbytes, devices, strided});
+                const std::vector<CallerStream> callers = make_streams(streams);
                 ReadJob::Options options;
                 options.file_nbytes = file_nbytes;
                 options.digests = unpack_digests(digests);
@@ -234,21 +335,35 @@ void bind_engine(py::module_ &module) {
                         std::max<std::size_t>(1, max_inflight_nbytes / chunk_nbytes);
                 }
                 const py::gil_scoped_release unlocked;
-                return engine.read(std::move(path), std::move(destinations), std::move(options));
+                return engine.read(std::move(path), std::move(destinations), callers,
+                                   std::move(options));
             },
             py::arg("path"), py::arg("offsets"), py::arg("addresses"), py::arg("nbytes"),
-            py::arg("strided"), py::kw_only(), py::arg("file_nbytes"), py::arg("digests"),
-            py::arg("crc32"), py::arg("whole_file"), py::arg("fresh"),
-            py::arg("max_inflight_nbytes"))
+            py::arg("devices"), py::arg("strided"), py::arg("streams"), py::kw_only(),
+            py::arg("file_nbytes"), py::arg("digests"), py::arg("crc32"), py::arg("whole_file"),
+            py::arg("fresh"), py::arg("max_inflight_nbytes"))
         .def(
             "crc32",
             [](Engine &engine, const py::buffer &addresses, const py::buffer &nbytes) {
-                const ExtentList sources = make_sources(addresses, nbytes, {});
+                const py::bytes on_host("");
+                const ExtentList sources =
+                    make_extents(std::nullopt, {addresses, nbytes, on_host, {}});
                 const py::gil_scoped_release unlocked;
                 return engine.crc32(sources);
             },
             py::arg("addresses"), py::arg("nbytes"))
         .def("sync", &Engine::sync, py::arg("paths"), py::call_guard<py::gil_scoped_release>())
+        .def("reaches_device", &Engine::reaches_device, py::arg("ordinal"),
+             py::call_guard<py::gil_scoped_release>())
+        .def(
+            "trace",
+            [](const Engine &engine, std::string_view name, double begin_s, double end_s) {
+                if (Tracer *tracer = engine.tracer()) {
+                    tracer->span({TraceTrack::Kind::program}, name, to_time_point(begin_s),
+                                 to_time_point(end_s));
+                }
+            },
+            py::arg("name"), py::arg("begin_s"), py::arg("end_s"))
         .def("stats", &stats);
 }
 
@@ -256,6 +371,8 @@ PYBIND11_MODULE(_core, module) {
     module.doc() = "Native engine of sucrose. Private: use sucrose.engine.";
     py::register_exception_translator(&translate);
     module.attr("CHUNK_NBYTES") = chunk_nbytes;
+    watch_exit();
+    module.def("fail_exit", &fail_exit);
     bind_tickets(module);
     bind_engine(module);
     module.def(

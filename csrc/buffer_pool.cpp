@@ -1,5 +1,6 @@
 #include "buffer_pool.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -24,7 +25,17 @@ SlotLease &SlotLease::operator=(SlotLease &&other) noexcept {
 }
 
 std::byte *SlotLease::data() const noexcept {
-    return pool_->first_slot_ + index_ * chunk_nbytes;
+    return pool_->slot(index_);
+}
+
+void SlotLease::pin(PagePinner &pinner) const noexcept {
+    BufferPool::Pinning &state = pool_->pinning_[index_];
+    if (state == BufferPool::Pinning::not_tried) {
+        const bool pinned = pinner.pin(data(), chunk_nbytes);
+        state = pinned ? BufferPool::Pinning::pinned : BufferPool::Pinning::refused;
+        const std::lock_guard lock(pool_->mutex_);
+        pool_->pinner_ = &pinner;
+    }
 }
 
 void SlotLease::reset() noexcept {
@@ -33,17 +44,36 @@ void SlotLease::reset() noexcept {
     }
 }
 
+BufferPool::~BufferPool() {
+    for (std::size_t i = 0; i < pinning_.size(); ++i) {
+        if (pinning_[i] == Pinning::pinned) {
+            pinner_->unpin(slot(i));
+        }
+    }
+}
+
 SlotLease BufferPool::try_lease() {
     const std::lock_guard lock(mutex_);
     if (!memory_) {
         reserve_locked();
     }
-    if (free_.empty()) {
+    if (free_.empty() || lent_ >= limit_) {
         return {};
     }
     const std::size_t index = free_.back();
     free_.pop_back();
+    ++lent_;
     return {this, index};
+}
+
+void BufferPool::set_limit(std::size_t slot_count) noexcept {
+    const std::lock_guard lock(mutex_);
+    limit_ = std::min(slot_count, slot_count_);
+}
+
+std::size_t BufferPool::available() const noexcept {
+    const std::lock_guard lock(mutex_);
+    return limit_ - std::min(lent_, limit_);
 }
 
 void BufferPool::reserve_locked() {
@@ -57,8 +87,12 @@ void BufferPool::reserve_locked() {
     }
     memory_ = UniqueMapping({static_cast<std::byte *>(address), nbytes});
     ::madvise(address, nbytes, MADV_HUGEPAGE); // advice: without it only slower
+    // A child has no use for them, and a page that is shared with one could be moved away, when
+    // either process writes to it, from under a transfer of the disk's or a device's.
+    ::madvise(address, nbytes, MADV_DONTFORK);
     const auto base = reinterpret_cast<std::uintptr_t>(address);
     first_slot_ = memory_.get().data + (huge_page_nbytes - base % huge_page_nbytes);
+    pinning_.resize(slot_count_, Pinning::not_tried);
     free_.reserve(slot_count_); // give_back must not allocate
     for (std::size_t i = slot_count_; i > 0; --i) {
         free_.push_back(i - 1);
@@ -66,8 +100,12 @@ void BufferPool::reserve_locked() {
 }
 
 void BufferPool::give_back(std::size_t index) noexcept {
+    if (pages_ == Pages::lend_out && pinning_[index] != Pinning::pinned) {
+        ::madvise(slot(index), chunk_nbytes, MADV_FREE);
+    }
     const std::lock_guard lock(mutex_);
     free_.push_back(index);
+    --lent_;
 }
 
 } // namespace sucrose

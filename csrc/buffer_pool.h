@@ -1,7 +1,8 @@
-// The ring of staging buffers: the only memory that a transfer needs, whatever its size.
+// Pools of staging buffers: the only memory that a transfer needs, whatever its size.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -19,6 +20,15 @@ inline constexpr std::size_t block_nbytes = 4096;
 
 class BufferPool;
 
+// Keeps pages where a device can reach them. Thread-safe.
+class PagePinner {
+public:
+    virtual ~PagePinner() = default;
+    // False where the system refuses: the memory works all the same, more slowly.
+    virtual bool pin(std::byte *address, std::size_t nbytes) noexcept = 0;
+    virtual void unpin(std::byte *address) noexcept = 0;
+};
+
 // The right to use one slot. Given back when destroyed.
 class SlotLease {
 public:
@@ -32,6 +42,10 @@ public:
     explicit operator bool() const noexcept { return pool_ != nullptr; }
     // `chunk_nbytes` bytes, page-aligned. Untouched memory until somebody writes to it.
     std::byte *data() const noexcept;
+    // Of the slot in its pool.
+    std::size_t index() const noexcept { return index_; }
+    // Pins the slot's pages for good, the first time.
+    void pin(PagePinner &pinner) const noexcept;
     void reset() noexcept;
 
 private:
@@ -46,22 +60,43 @@ private:
 // back last is lent first, so that a transfer touches no more slots than it has in flight.
 class BufferPool {
 public:
-    explicit BufferPool(std::size_t slot_count) noexcept : slot_count_(slot_count) {}
+    // What becomes of the pages of a slot that is given back.
+    enum class Pages {
+        keep,    // for a small pool
+        lend_out // the kernel may take them when memory is short; until then they are ours
+    };
+
+    BufferPool(std::size_t slot_count, Pages pages) noexcept
+        : slot_count_(slot_count), limit_(slot_count), pages_(pages) {}
+    ~BufferPool();
+    BufferPool(const BufferPool &) = delete;
+    BufferPool &operator=(const BufferPool &) = delete;
 
     // An empty lease where all slots are out. Throws OutOfMemory.
     SlotLease try_lease();
-    std::size_t slot_count() const noexcept { return slot_count_; }
+    // Lends no more than `slot_count` slots at once from now on.
+    void set_limit(std::size_t slot_count) noexcept;
+    // Slots that could be lent now.
+    std::size_t available() const noexcept;
 
 private:
     friend class SlotLease;
+    enum class Pinning : std::uint8_t { not_tried, pinned, refused };
+
     void reserve_locked();
     void give_back(std::size_t index) noexcept;
+    std::byte *slot(std::size_t index) const noexcept { return first_slot_ + index * chunk_nbytes; }
 
     const std::size_t slot_count_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
+    std::size_t limit_;
+    std::size_t lent_ = 0;
+    const Pages pages_;
     UniqueMapping memory_;
     std::byte *first_slot_ = nullptr;
     std::vector<std::size_t> free_; // every slot is either here or in exactly one lease
+    std::vector<Pinning> pinning_;  // of a slot: belongs to who has the lease
+    PagePinner *pinner_ = nullptr;  // of all pinned slots
 };
 
 } // namespace sucrose

@@ -14,7 +14,8 @@ std::vector<std::pair<std::string, std::string>> build_info() {
     std::string uring_why_not;
     constexpr std::size_t probe_depth = 2;
     const bool uring_usable = try_make_uring_backend(probe_depth, uring_why_not) != nullptr;
-    const CudaDriverInfo cuda = probe_cuda_driver();
+    std::string cuda_why_not;
+    const auto cuda = CudaDriver::open("auto", cuda_why_not);
     return {
         {"version", SUCROSE_VERSION},
         {"compiler", SUCROSE_COMPILER},
@@ -25,9 +26,9 @@ std::vector<std::pair<std::string, std::string>> build_info() {
         {"digest_kernel", std::string(digest_kernel_name())},
         {"io_uring_built", liburing.empty() ? "no" : "yes, liburing " + liburing},
         {"io_uring_usable", uring_usable ? "yes" : "no: " + uring_why_not},
-        {"cuda_driver", cuda.version == 0 ? "none: " + cuda.why_not
-                                          : std::to_string(cuda.version / 1000) + "." +
-                                                std::to_string(cuda.version % 1000 / 10)},
+        {"cuda_driver", cuda == nullptr ? "none: " + cuda_why_not
+                                        : std::to_string(cuda->version() / 1000) + "." +
+                                              std::to_string(cuda->version() % 1000 / 10)},
     };
 }
 

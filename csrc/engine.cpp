@@ -58,10 +58,15 @@ Engine::Engine(const EngineOptions &options)
         throw Error("the engine needs at least one slot and an I/O depth of at least one");
     }
     auto backend = make_backend(options, fallback_reason_);
-    scheduler_ = std::make_unique<Scheduler>(options.slot_count,
-                                             options.worker_count == 0 ? default_worker_count()
-                                                                       : options.worker_count,
-                                             std::move(backend));
+    scheduler_ = std::make_unique<Scheduler>(
+        SchedulerOptions{
+            .ring_slot_count = options.slot_count,
+            .worker_count =
+                options.worker_count == 0 ? default_worker_count() : options.worker_count,
+            .cuda_driver = options.cuda_driver,
+            .trace = options.trace,
+        },
+        std::move(backend));
 }
 
 Engine::~Engine() {
@@ -75,23 +80,35 @@ Scheduler &Engine::scheduler() const {
     return *scheduler_;
 }
 
-std::shared_ptr<WriteJob> Engine::write(std::string path, ExtentList sources, bool digest,
-                                        bool durable) {
-    auto job = std::make_shared<WriteJob>(
-        scheduler(), std::move(path), std::move(sources),
-        WriteJob::Options{
-            .digest = digest, .durable = durable, .direct_min_nbytes = direct_min_nbytes_});
+std::shared_ptr<WriteJob> Engine::write(std::string path, ExtentList sources,
+                                        std::span<const CallerStream> streams,
+                                        WriteJob::Options options) {
+    options.direct_min_nbytes = direct_min_nbytes_;
+    auto job = WriteJob::create(scheduler(), std::move(path), std::move(sources), streams, options);
     scheduler().submit(job);
     return job;
 }
 
 std::shared_ptr<ReadJob> Engine::read(std::string path, ExtentList destinations,
+                                      std::span<const CallerStream> streams,
                                       ReadJob::Options options) {
     options.mode = read_mode_;
-    auto job =
-        ReadJob::create(scheduler(), std::move(path), std::move(destinations), std::move(options));
+    auto job = ReadJob::create(scheduler(), std::move(path), std::move(destinations), streams,
+                               std::move(options));
     scheduler().submit(job);
     return job;
+}
+
+bool Engine::reaches_device(std::int32_t ordinal) {
+    return scheduler().devices().reaches(ordinal);
+}
+
+std::vector<std::pair<std::string, std::string>> Engine::cuda_fallbacks() const {
+    return scheduler().devices().fallbacks();
+}
+
+Tracer *Engine::tracer() const {
+    return scheduler().tracer();
 }
 
 std::vector<std::uint32_t> Engine::crc32(const ExtentList &sources) {
@@ -103,12 +120,12 @@ std::vector<std::uint32_t> Engine::crc32(const ExtentList &sources) {
     std::vector<Piece> pieces;
     const std::span<const Extent> extents = sources.all();
     for (std::size_t i = 0; i < extents.size(); ++i) {
-        if (extents[i].layout >= 0) {
-            throw Error("crc32 takes contiguous extents");
+        if (extents[i].layout >= 0 || !extents[i].on_host()) {
+            throw Error("crc32 takes contiguous extents of host memory");
         }
         for (std::uint64_t at = 0; at < extents[i].nbytes; at += chunk_nbytes) {
             const std::size_t n = std::min<std::uint64_t>(chunk_nbytes, extents[i].nbytes - at);
-            pieces.push_back({i, {extents[i].address + at, n}});
+            pieces.push_back({i, {extents[i].host() + at, n}});
         }
     }
     Scheduler &on = scheduler();

@@ -10,6 +10,8 @@
 
 #include "lifecycle.h"
 #include "pipeline.h"
+#include "read_job.h"
+#include "write_job.h"
 
 namespace sucrose {
 
@@ -20,6 +22,8 @@ struct EngineOptions {
     std::size_t worker_count = 0;    // 0: one for each processor, up to 16
     std::size_t io_depth = 16;       // threads of the threaded backend
     std::uint64_t direct_min_nbytes = 1 << 20;
+    std::string cuda_driver = "auto"; // as CudaDriver::open takes it
+    std::string trace = "";           // file for a trace of the pipeline; empty: none
 };
 
 // Thread-safe. Belongs to the process that made it; any other gets ForkedProcess.
@@ -32,10 +36,14 @@ public:
     Engine(const Engine &) = delete;
     Engine &operator=(const Engine &) = delete;
 
-    std::shared_ptr<WriteJob> write(std::string path, ExtentList sources, bool digest,
-                                    bool durable);
+    // `streams` are the caller's current ones on the devices that extents lie on.
+    std::shared_ptr<WriteJob> write(std::string path, ExtentList sources,
+                                    std::span<const CallerStream> streams,
+                                    WriteJob::Options options);
     std::shared_ptr<ReadJob> read(std::string path, ExtentList destinations,
-                                  ReadJob::Options options);
+                                  std::span<const CallerStream> streams, ReadJob::Options options);
+    // Whether extents may lie on that CUDA device.
+    bool reaches_device(std::int32_t ordinal);
     // zlib's CRC-32 of each extent, all of which must be contiguous. Blocks.
     std::vector<std::uint32_t> crc32(const ExtentList &sources);
     // fsyncs files and directories side by side. Blocks; throws the first error.
@@ -45,6 +53,10 @@ public:
     std::string_view io_backend() const;
     // Why io_uring is not used; empty where it is, or was not asked for.
     const std::string &fallback_reason() const noexcept { return fallback_reason_; }
+    // What works without something that would make it faster, and why.
+    std::vector<std::pair<std::string, std::string>> cuda_fallbacks() const;
+    // nullptr where nobody wants a trace.
+    Tracer *tracer() const;
     std::size_t worker_count() const;
 
 private:

@@ -38,6 +38,17 @@ public:
         : Error("cannot allocate " + std::to_string(nbytes) + " bytes for the buffer ring") {}
 };
 
+// A call of the CUDA driver failed. `code` is its CUresult.
+class CudaFailure : public Error {
+public:
+    CudaFailure(int code, const std::string &what) : Error(what), code_(code) {}
+
+    int code() const noexcept { return code_; }
+
+private:
+    int code_;
+};
+
 // The operation was cancelled before it was complete.
 class Cancelled : public Error {
 public:

@@ -225,11 +225,6 @@ std::span<const std::byte> InputFile::resident(std::uint64_t offset, std::size_t
     return {base + offset, nbytes};
 }
 
-void InputFile::prefetch(std::uint64_t offset, std::size_t nbytes) const noexcept {
-    ::posix_fadvise(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(nbytes),
-                    POSIX_FADV_WILLNEED);
-}
-
 void sync_path(const std::string &path) {
     const UniqueFd fd(retry_on_eintr([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
     if (!fd) {

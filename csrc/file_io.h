@@ -79,6 +79,8 @@ public:
     // Buffered writes only: starts write-back, so that the fsync at the end finds little to do.
     void start_write_back(std::uint64_t offset, std::size_t nbytes) const noexcept;
     void finish(bool durable);
+    // Closes a file that will not be finished, so that its space is free once it is unlinked.
+    void abandon() noexcept { fd_.reset(); }
 
 private:
     void preallocate();
@@ -108,8 +110,6 @@ public:
     bool direct() const noexcept { return direct_; }
     // The bytes [offset, offset + nbytes) where all of them are in the page cache, else empty.
     std::span<const std::byte> resident(std::uint64_t offset, std::size_t nbytes) noexcept;
-    // Asks the kernel to begin reading.
-    void prefetch(std::uint64_t offset, std::size_t nbytes) const noexcept;
 
 private:
     const std::byte *mapping() noexcept;

@@ -1,4 +1,4 @@
-// What happens to the engine when its process forks.
+// What happens to the engine when its process forks, and to the process when work was lost.
 #pragma once
 
 #include <sys/types.h>
@@ -18,5 +18,10 @@ public:
 private:
     pid_t owner_;
 };
+
+// To be called once, early: handlers of exit() run in reverse order, and this one ends the process.
+void watch_exit() noexcept;
+// An exit of this process (not of its children) with status 0 gets status 1 from now on.
+void fail_exit() noexcept;
 
 } // namespace sucrose

@@ -1,17 +1,30 @@
 #include "pipeline.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <utility>
 
 namespace sucrose {
 
 namespace {
+
 constexpr std::size_t syncer_count = 8;
+
+// As many as there could ever be; the memory is only reserved.
+std::size_t staging_slot_count() noexcept {
+    const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
+    return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) / chunk_nbytes + 1;
+}
+
 } // namespace
 
-Scheduler::Scheduler(std::size_t slot_count, std::size_t worker_count,
-                     std::unique_ptr<IoBackend> io)
-    : slots_(slot_count), io_(std::move(io)), readers_("sucrose-read", read_lanes),
-      syncers_("sucrose-sync", syncer_count), workers_("sucrose-worker", worker_count) {}
+Scheduler::Scheduler(const SchedulerOptions &options, std::unique_ptr<IoBackend> io)
+    : tracer_(options.trace.empty() ? nullptr : std::make_unique<Tracer>(options.trace)),
+      devices_(options.cuda_driver), ring_(options.ring_slot_count, BufferPool::Pages::keep),
+      staging_(staging_slot_count(), BufferPool::Pages::lend_out), io_(std::move(io)),
+      readers_("sucrose-read", read_lanes), syncers_("sucrose-sync", syncer_count),
+      workers_("sucrose-worker", options.worker_count) {}
 
 Scheduler::~Scheduler() {
     std::unique_lock lock(mutex_);
@@ -31,38 +44,47 @@ void Scheduler::submit(std::shared_ptr<Job> job) {
 void Scheduler::pump() {
     const std::lock_guard lock(mutex_);
     for (auto job = jobs_.begin(); job != jobs_.end();) {
-        std::size_t ordinal = 0;
-        SlotLease slot;
-        try {
-            slot = slots_.try_lease();
-        } catch (...) { // no memory for the ring
-            (*job)->fail(std::current_exception());
+        bool started = false;
+        if (!start_one_locked(**job, started)) {
             job = jobs_.erase(job);
-            continue;
-        }
-        if (!slot) {
-            return;
-        }
-        switch ((*job)->try_start(ordinal)) {
-        case Job::StartResult::started:
-            (*job)->start(std::move(slot), ordinal);
-            break;
-        case Job::StartResult::not_now:
+        } else if (!started) {
             ++job;
-            break;
-        case Job::StartResult::no_more:
-            job = jobs_.erase(job);
-            break;
         }
     }
 }
 
+bool Scheduler::start_one_locked(Job &job, bool &started) {
+    const Job::Next next = job.next();
+    if (next == Job::Next::nothing || next == Job::Next::not_now) {
+        return next == Job::Next::not_now;
+    }
+    try {
+        SlotLease slot = (next == Job::Next::staging_slot ? staging_ : ring_).try_lease();
+        if (slot) {
+            started = job.try_start(std::move(slot));
+            return started;
+        }
+    } catch (...) { // no memory for slots
+        job.fail(std::current_exception());
+        return false;
+    }
+    return true;
+}
+
 void Scheduler::retire(const Job &job) noexcept {
+    if (tracer_ != nullptr) {
+        tracer_->flush();
+    }
     const std::lock_guard lock(mutex_);
     std::erase_if(jobs_, [&job](const std::shared_ptr<Job> &other) { return other.get() == &job; });
     if (--unfinished_ == 0) {
         idle_.notify_all();
     }
+}
+
+std::size_t Scheduler::limit_staging(std::uint64_t nbytes) {
+    staging_.set_limit(std::max<std::uint64_t>(1, nbytes / chunk_nbytes));
+    return staging_.available();
 }
 
 Job::Job(Scheduler &scheduler, std::size_t chunk_count, std::size_t max_in_flight,
@@ -71,14 +93,11 @@ Job::Job(Scheduler &scheduler, std::size_t chunk_count, std::size_t max_in_fligh
       total_nbytes_(total_nbytes) {}
 
 bool Job::wait_for(std::chrono::milliseconds timeout) {
-    std::unique_lock lock(mutex_);
-    if (!finished_changed_.wait_for(lock, timeout, [this] { return finished_; })) {
-        return false;
-    }
-    if (error_) {
-        std::rethrow_exception(error_);
-    }
-    return true;
+    return wait_until(timeout, [] { return false; });
+}
+
+void Job::stage_first(std::size_t staged_chunk_count) noexcept {
+    staged_chunk_count_ = staged_chunk_count;
 }
 
 void Job::fail(std::exception_ptr error) {
@@ -89,28 +108,32 @@ void Job::fail(std::exception_ptr error) {
     conclude_if_over(std::move(lock));
 }
 
-Job::StartResult Job::try_start(std::size_t &ordinal) noexcept {
+Job::Next Job::next() noexcept {
     const std::lock_guard lock(mutex_);
     if (error_ || next_ == chunk_count_) {
-        return StartResult::no_more;
+        return Next::nothing;
     }
     if (in_flight_ == max_in_flight_) {
-        return StartResult::not_now;
+        return Next::not_now;
     }
-    ordinal = next_++;
-    ++in_flight_;
-    return StartResult::started;
+    return next_ < staged_chunk_count_ ? Next::staging_slot : Next::ring_slot;
 }
 
-void Job::start(SlotLease slot, std::size_t ordinal) {
-    auto chunk = std::make_shared<Chunk>(Chunk{shared_from_this(), std::move(slot), ordinal});
-    scheduler_.workers().post([chunk = std::move(chunk)] {
-        try {
-            chunk->job->process(chunk);
-        } catch (...) {
-            chunk->job->chunk_done(chunk, 0, std::current_exception());
+// False where an error came since next().
+bool Job::try_start(SlotLease slot) {
+    ChunkPtr chunk;
+    {
+        const std::lock_guard lock(mutex_);
+        if (error_) {
+            return false;
         }
-    });
+        chunk = std::make_shared<Chunk>(
+            Chunk{shared_from_this(), std::move(slot), next_, next_ < staged_chunk_count_});
+        ++next_;
+        ++in_flight_;
+    }
+    post(chunk, [this, chunk] { process(chunk); });
+    return true;
 }
 
 void Job::begin() {
@@ -154,12 +177,13 @@ void Job::conclude_if_over(std::unique_lock<std::mutex> lock) {
                 error = std::current_exception();
             }
         }
+        self->release();
         Scheduler &scheduler = self->scheduler_;
         {
             const std::lock_guard guard(self->mutex_);
             self->error_ = std::move(error);
             self->finished_ = true;
-            self->finished_changed_.notify_all();
+            self->changed_.notify_all();
         }
         scheduler.retire(*self);
     });

@@ -1,7 +1,10 @@
-// Jobs and the scheduler that moves their chunks through the ring.
+// Jobs and the scheduler that moves their chunks through slots.
 //
 // A chunk of a write:  slot -> gather and digest (workers) -> write (backend) -> slot free
+//         on a device:  slot -> copy (lane) -> digest (worker) -> write -> slot free
+//              staged:  staging slot -> gather or copy -> (sources are free) -> digest -> write
 // A chunk of a read:   slot -> page cache, or read -> digest and scatter (workers)
+//         to a device:  slot -> read -> digest (worker) -> copy (lane) -> slot free
 //
 // Nothing in here waits while it holds a thread: each step posts the next one. A chunk starts only
 // when a slot is free, which is all the back-pressure there is. Jobs are served in the order in
@@ -22,10 +25,10 @@
 #include <vector>
 
 #include "buffer_pool.h"
-#include "digest.h"
+#include "cuda_devices.h"
 #include "error.h"
-#include "extents.h"
 #include "file_io.h"
+#include "trace.h"
 #include "worker_pool.h"
 
 namespace sucrose {
@@ -35,8 +38,17 @@ struct Counters {
     std::atomic<std::uint64_t> written_nbytes = 0;
     std::atomic<std::uint64_t> read_nbytes = 0;
     std::atomic<std::uint64_t> resident_nbytes = 0; // of those read: straight from the page cache
+    std::atomic<std::uint64_t> from_device_nbytes = 0;
+    std::atomic<std::uint64_t> to_device_nbytes = 0;
     std::atomic<std::uint64_t> direct_files = 0;
     std::atomic<std::uint64_t> buffered_files = 0;
+};
+
+struct SchedulerOptions {
+    std::size_t ring_slot_count;
+    std::size_t worker_count;
+    std::string cuda_driver; // as CudaDriver::open takes it
+    std::string trace;       // file name; empty: none
 };
 
 class Job;
@@ -44,7 +56,7 @@ class Job;
 // What jobs run on. Thread-safe.
 class Scheduler {
 public:
-    Scheduler(std::size_t slot_count, std::size_t worker_count, std::unique_ptr<IoBackend> io);
+    Scheduler(const SchedulerOptions &options, std::unique_ptr<IoBackend> io);
     // Waits for all jobs.
     ~Scheduler();
 
@@ -52,16 +64,26 @@ public:
     // Starts chunks while slots and jobs last. Called whenever one of the two comes free.
     void pump();
     void retire(const Job &job) noexcept;
+    // Lets staging take up to `nbytes` of host memory; returns how many slots of it are free.
+    std::size_t limit_staging(std::uint64_t nbytes);
 
     WorkerPool &workers() noexcept { return workers_; }
     WorkerPool &readers() noexcept { return readers_; }
     WorkerPool &syncers() noexcept { return syncers_; }
     IoBackend &io() noexcept { return *io_; }
+    CudaDevices &devices() noexcept { return devices_; }
     Counters &counters() noexcept { return counters_; }
+    Tracer *tracer() noexcept { return tracer_.get(); }
 
 private:
+    // Whether a job stays in the queue.
+    bool start_one_locked(Job &job, bool &started);
+
     Counters counters_;
-    BufferPool slots_;
+    std::unique_ptr<Tracer> tracer_;
+    CudaDevices devices_; // before the pools, whose slots they pin
+    BufferPool ring_;
+    BufferPool staging_;
     std::mutex mutex_;
     std::condition_variable idle_;
     std::deque<std::shared_ptr<Job>> jobs_; // with chunks still to start, oldest first
@@ -95,34 +117,56 @@ protected:
         std::shared_ptr<Job> job;
         SlotLease slot;
         std::size_t ordinal; // counts the job's chunks from 0
+        bool staged;         // whether the slot is one for staging
+
+        TraceTrack track() const noexcept {
+            return {staged ? TraceTrack::Kind::staging : TraceTrack::Kind::ring, slot.index()};
+        }
     };
     using ChunkPtr = std::shared_ptr<Chunk>;
+
+    // The chunks [0, staged_chunk_count) go through staging slots. To be called before submission.
+    void stage_first(std::size_t staged_chunk_count) noexcept;
 
     // Runs on a worker. Whatever it begins must end in chunk_done() for this chunk.
     virtual void process(const ChunkPtr &chunk) = 0;
     // Runs once, after the last chunk, where there was no error. May throw.
     virtual void complete() {}
+    // Runs once, when nothing is under way any more, whether there was an error or not.
+    virtual void release() noexcept {}
 
     void chunk_done(const ChunkPtr &chunk, std::uint64_t nbytes, std::exception_ptr error) noexcept;
+    void fail(std::exception_ptr error);
+    // What step() throws ends the chunk.
+    template <typename Step> static auto guarded(const ChunkPtr &chunk, Step step);
+    // Runs step() on a worker, guarded.
+    template <typename Step> void post(const ChunkPtr &chunk, Step step);
+    template <typename Step> void post_front(const ChunkPtr &chunk, Step step);
+
+    // Waits until `reached` is true or the job has ended; then throws its error, if it had one.
+    // False on time-out. `reached` is called with the job's lock held.
+    template <typename Reached> bool wait_until(std::chrono::milliseconds timeout, Reached reached);
+    // Changes what somebody waits for in `wait_until`.
+    template <typename Change> void announce(Change change);
 
     Scheduler &scheduler_;
 
 private:
     friend class Scheduler;
-    enum class StartResult { started, not_now, no_more };
-    StartResult try_start(std::size_t &ordinal) noexcept;
-    void fail(std::exception_ptr error);
-    void start(SlotLease slot, std::size_t ordinal);
+    enum class Next { ring_slot, staging_slot, not_now, nothing };
+    Next next() noexcept;
+    bool try_start(SlotLease slot);
     void begin();
     void conclude_if_over(std::unique_lock<std::mutex> lock);
 
     const std::size_t chunk_count_;
     const std::size_t max_in_flight_;
     const std::uint64_t total_nbytes_;
+    std::size_t staged_chunk_count_ = 0;
     std::atomic<std::uint64_t> done_nbytes_ = 0;
 
     std::mutex mutex_;
-    std::condition_variable finished_changed_;
+    std::condition_variable changed_;
     std::size_t next_ = 0;      // chunks [0, next_) have been started
     std::size_t in_flight_ = 0; // of these, those that are not done
     bool begun_ = false;
@@ -131,106 +175,40 @@ private:
     std::exception_ptr error_;
 };
 
-// Creates one file from extents.
-class WriteJob final : public Job {
-public:
-    struct Options {
-        bool digest = true;
-        bool durable = true;
-        std::uint64_t direct_min_nbytes = 0;
+template <typename Step> auto Job::guarded(const ChunkPtr &chunk, Step step) {
+    return [chunk, step = std::move(step)] {
+        try {
+            step();
+        } catch (...) {
+            chunk->job->chunk_done(chunk, 0, std::current_exception());
+        }
     };
-    WriteJob(Scheduler &scheduler, std::string path, ExtentList sources, const Options &options);
+}
 
-    std::uint64_t nbytes() const noexcept { return sources_.end(); }
-    // One for each chunk; valid once the job has finished.
-    const std::vector<Digest> &digests() const noexcept { return digests_; }
+template <typename Step> void Job::post(const ChunkPtr &chunk, Step step) {
+    scheduler_.workers().post(guarded(chunk, std::move(step)));
+}
 
-private:
-    void process(const ChunkPtr &chunk) override;
-    void complete() override;
-    void write(const ChunkPtr &chunk, std::size_t nbytes);
+template <typename Step> void Job::post_front(const ChunkPtr &chunk, Step step) {
+    scheduler_.workers().post_front(guarded(chunk, std::move(step)));
+}
 
-    const ExtentList sources_;
-    const bool durable_;
-    std::vector<Digest> digests_;
-    OutputFile file_;
-};
+template <typename Reached>
+bool Job::wait_until(std::chrono::milliseconds timeout, Reached reached) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, timeout, [&] { return finished_ || reached(); })) {
+        return false;
+    }
+    if (finished_ && error_) {
+        std::rethrow_exception(error_);
+    }
+    return true;
+}
 
-struct CorruptChunk {
-    std::uint64_t index;
-    Digest expected;
-    Digest found;
-};
-
-enum class ReadMode { automatic, buffered, direct };
-
-// Fills extents from one file, checking digests on the way.
-class ReadJob final : public Job {
-public:
-    struct Options {
-        std::uint64_t file_nbytes = 0;
-        std::vector<Digest> digests; // empty: unchecked
-        bool crc32 = false;          // tell the CRC-32 of each extent
-        bool whole_file = false;     // check every chunk, wanted by an extent or not
-        bool fresh = false;          // the destinations' pages do not exist yet
-        std::size_t max_in_flight = 0;
-        ReadMode mode = ReadMode::automatic;
-    };
-    static std::shared_ptr<ReadJob> create(Scheduler &scheduler, std::string path,
-                                           ExtentList destinations, Options options);
-
-    // Valid once the job has finished; in file order.
-    std::vector<CorruptChunk> corrupt() const;
-    // zlib's CRC-32 of what each extent received; empty where not asked for. Valid likewise.
-    std::vector<std::uint32_t> crc32s() const;
-    // Bytes that were delivered; of a check of the whole file, its size.
-    std::uint64_t nbytes() const noexcept;
-
-private:
-    struct Range {
-        std::uint64_t begin;
-        std::size_t nbytes;
-    };
-    struct Plan {
-        std::vector<std::uint64_t> chunks; // indices of those to read
-        std::uint64_t nbytes = 0;
-    };
-    static Plan plan(const ExtentList &destinations, const Options &options);
-    ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations, Options options,
-            Plan plan);
-
-    // The CRC-32 of a part of an extent, from the byte `offset` of the file on.
-    struct CrcPart {
-        std::size_t extent;
-        std::uint64_t offset;
-        std::uint64_t nbytes;
-        std::uint32_t crc;
-    };
-
-    Range range_of(std::size_t ordinal) const noexcept;
-    void process(const ChunkPtr &chunk) override;
-    void read_buffered(const ChunkPtr &chunk, const Range &range);
-    void read_direct(const ChunkPtr &chunk, const Range &range);
-    // What the bytes of one chunk turn out to be.
-    struct Findings {
-        Digester digester;
-        std::vector<CrcPart> crc_parts;
-    };
-    void extend_crcs(std::vector<CrcPart> &parts, std::uint64_t offset,
-                     std::span<const std::byte> piece) const;
-    // Digests the file's bytes from `offset` and, if they are not there yet, takes them where they
-    // are wanted. A chunk's bytes come in order.
-    void consume(Findings &findings, std::uint64_t offset, std::span<const std::byte> bytes,
-                 bool in_place) const;
-    void conclude(const ChunkPtr &chunk, const Range &range, const Findings &findings);
-
-    const ExtentList destinations_;
-    const Options options_;
-    const std::vector<std::uint64_t> chunks_;
-    InputFile file_;
-    mutable std::mutex findings_mutex_;
-    std::vector<CorruptChunk> corrupt_;
-    std::vector<CrcPart> crc_parts_;
-};
+template <typename Change> void Job::announce(Change change) {
+    const std::lock_guard lock(mutex_);
+    change();
+    changed_.notify_all();
+}
 
 } // namespace sucrose

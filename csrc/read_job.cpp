@@ -1,12 +1,15 @@
+#include "read_job.h"
+
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "crc32.h"
+#include "device_transfer.h"
 #include "error.h"
-#include "pipeline.h"
 
 namespace sucrose {
 
@@ -23,11 +26,11 @@ constexpr std::size_t read_nbytes = 1 << 20;
 void prepare_fresh_pages(const ExtentList &destinations) noexcept {
     constexpr std::uintptr_t huge_page_nbytes = std::uintptr_t{2} << 20;
     for (const Extent &extent : destinations.all()) {
-        const auto begin = reinterpret_cast<std::uintptr_t>(extent.address);
+        const std::uintptr_t begin = extent.address;
         const std::uintptr_t first =
             (begin + huge_page_nbytes - 1) / huge_page_nbytes * huge_page_nbytes;
         const std::uintptr_t last = (begin + extent.nbytes) / huge_page_nbytes * huge_page_nbytes;
-        if (extent.layout < 0 && first < last) {
+        if (extent.on_host() && extent.layout < 0 && first < last) {
             ::madvise(reinterpret_cast<void *>(first), last - first, MADV_HUGEPAGE);
         }
     }
@@ -52,10 +55,15 @@ std::vector<std::uint64_t> in_lanes(const std::vector<std::uint64_t> &chunks) {
 } // namespace
 
 std::shared_ptr<ReadJob> ReadJob::create(Scheduler &scheduler, std::string path,
-                                         ExtentList destinations, Options options) {
+                                         ExtentList destinations,
+                                         std::span<const CallerStream> streams, Options options) {
     Plan chunks = plan(destinations, options);
-    return std::shared_ptr<ReadJob>(new ReadJob(scheduler, std::move(path), std::move(destinations),
-                                                std::move(options), std::move(chunks)));
+    std::shared_ptr<ReadJob> job(new ReadJob(scheduler, std::move(path), std::move(destinations),
+                                             std::move(options), std::move(chunks)));
+    if (const auto devices = job->destinations_.devices(); !devices.empty()) {
+        job->ready_ = std::make_unique<CallerOrder>(scheduler.devices(), devices, streams);
+    }
+    return job;
 }
 
 ReadJob::ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations, Options options,
@@ -130,9 +138,7 @@ void ReadJob::process(const ChunkPtr &chunk) {
         const std::span<const std::byte> cached = file_.resident(range.begin, range.nbytes);
         if (!cached.empty()) {
             scheduler_.counters().resident_nbytes += range.nbytes;
-            Findings findings;
-            consume(findings, range.begin, cached, false);
-            conclude(chunk, range, findings);
+            take_cached(chunk, range, cached);
             return;
         }
     }
@@ -141,8 +147,25 @@ void ReadJob::process(const ChunkPtr &chunk) {
     } else {
         // A reader waits for the disk; a worker has better things to do. io_uring would hand such
         // reads to threads of the kernel's.
-        scheduler_.readers().post([this, chunk, range] { read_buffered(chunk, range); });
+        scheduler_.readers().post(
+            guarded(chunk, [this, chunk, range] { read_buffered(chunk, range); }));
     }
+}
+
+void ReadJob::take_cached(const ChunkPtr &chunk, const Range &range,
+                          std::span<const std::byte> cached) {
+    const TraceScope trace(scheduler_.tracer(), chunk->track(), "digest and scatter", range.nbytes);
+    Findings findings;
+    if (ready_ == nullptr) {
+        consume(findings, range.begin, cached, false);
+    } else { // devices copy from the slot, which is pinned
+        for (std::size_t at = 0; at < range.nbytes; at += piece_nbytes) {
+            const auto piece = cached.subspan(at, std::min(piece_nbytes, range.nbytes - at));
+            std::memcpy(chunk->slot.data() + at, piece.data(), piece.size());
+            consume(findings, range.begin + at, piece, false);
+        }
+    }
+    deliver(chunk, range, 0, findings);
 }
 
 // Piece by piece, so that each is digested and moved on while it is in this processor's cache, and
@@ -154,6 +177,7 @@ void ReadJob::read_buffered(const ChunkPtr &chunk, const Range &range) {
         target = chunk->slot.data();
     }
     Findings findings;
+    const TraceScope trace(scheduler_.tracer(), chunk->track(), "read", range.nbytes);
     for (std::size_t at = 0; at < range.nbytes; at += read_nbytes) {
         const std::size_t n = std::min(read_nbytes, range.nbytes - at);
         IoRequest request{
@@ -173,7 +197,7 @@ void ReadJob::read_buffered(const ChunkPtr &chunk, const Range &range) {
         }
         consume(findings, range.begin + at, {target + at, n}, straight);
     }
-    conclude(chunk, range, findings);
+    deliver(chunk, range, 0, findings);
 }
 
 void ReadJob::read_direct(const ChunkPtr &chunk, const Range &range) {
@@ -186,16 +210,23 @@ void ReadJob::read_direct(const ChunkPtr &chunk, const Range &range) {
     if (!straight) {
         target = chunk->slot.data();
     }
-    auto done = [this, chunk, range, target, skip, straight](int error) {
+    auto done = [this, chunk, range, target, skip, straight, begin = TraceClock::now()](int error) {
         if (error != 0) {
             chunk_done(chunk, 0,
                        std::make_exception_ptr(SystemError(error, "pread", file_.path())));
             return;
         }
-        scheduler_.workers().post_front([this, chunk, range, target, skip, straight] {
+        if (Tracer *tracer = scheduler_.tracer()) {
+            tracer->span(chunk->track(), "read", begin, TraceClock::now(), range.nbytes);
+        }
+        post_front(chunk, [this, chunk, range, target, skip, straight] {
             Findings findings;
-            consume(findings, range.begin, {target + skip, range.nbytes}, straight);
-            conclude(chunk, range, findings);
+            {
+                const TraceScope trace(scheduler_.tracer(), chunk->track(), "digest and scatter",
+                                       range.nbytes);
+                consume(findings, range.begin, {target + skip, range.nbytes}, straight);
+            }
+            deliver(chunk, range, skip, findings);
         });
     };
     scheduler_.io().submit(std::make_unique<IoRequest>(IoRequest{
@@ -224,6 +255,27 @@ void ReadJob::consume(Findings &findings, std::uint64_t offset, std::span<const 
             destinations_.scatter(offset + at, piece);
         }
     }
+}
+
+void ReadJob::deliver(const ChunkPtr &chunk, const Range &range, std::size_t skip,
+                      const Findings &findings) {
+    std::vector<DevicePart> parts = destinations_.device_parts(range.begin, range.nbytes);
+    if (parts.empty()) {
+        conclude(chunk, range, findings);
+        return;
+    }
+    for (DevicePart &part : parts) { // the range begins at this byte of the slot
+        part.offset += skip;
+    }
+    scheduler_.counters().to_device_nbytes += sucrose::nbytes_of(parts);
+    copy_from_slot(scheduler_, *ready_, parts, chunk->slot, chunk->track(),
+                   [this, chunk, range, findings](std::exception_ptr error) {
+                       if (error) {
+                           chunk_done(chunk, 0, std::move(error));
+                       } else {
+                           conclude(chunk, range, findings);
+                       }
+                   });
 }
 
 void ReadJob::conclude(const ChunkPtr &chunk, const Range &range, const Findings &findings) {

@@ -1,9 +1,10 @@
 #include "strided.h"
 
-#include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "error.h"
+#include "kernel_bodies.h"
 
 namespace sucrose {
 
@@ -78,75 +79,38 @@ StridedLayout::StridedLayout(std::span<const std::int64_t> shape,
     }
 }
 
-// Calls visit(offset of the row in memory, first byte within the row, number of bytes) for every
-// row that [begin, begin + nbytes) touches.
-template <typename Visit>
-void StridedLayout::for_each_row(std::size_t begin, std::size_t nbytes,
-                                 Visit visit) const noexcept {
-    const std::size_t row_nbytes = row_size_ * run_nbytes_;
-    std::size_t row = begin / row_nbytes;
-    std::size_t within = begin % row_nbytes;
-    while (nbytes > 0) {
-        std::int64_t offset = 0;
-        std::size_t remaining = row;
-        for (std::size_t i = outer_.size(); i > 0; --i) {
-            const Dimension &dimension = outer_[i - 1];
-            offset += static_cast<std::int64_t>(remaining % dimension.size) * dimension.stride;
-            remaining /= dimension.size;
-        }
-        const std::size_t n = std::min(nbytes, row_nbytes - within);
-        visit(offset, within, n);
-        nbytes -= n;
-        within = 0;
-        ++row;
+bool StridedLayout::describe(KernelLayout &layout) const noexcept {
+    const std::size_t rank = outer_.size() + 1;
+    if (rank > KernelLayout::max_rank || run_nbytes_ > std::numeric_limits<std::uint32_t>::max()) {
+        return false;
     }
+    layout = {};
+    layout.rank = static_cast<std::uint32_t>(rank);
+    layout.run_nbytes = static_cast<std::uint32_t>(run_nbytes_);
+    for (std::size_t i = 0; i < outer_.size(); ++i) {
+        layout.size[i] = outer_[i].size;
+        layout.stride[i] = outer_[i].stride;
+    }
+    layout.size[rank - 1] = row_size_;
+    layout.stride[rank - 1] = row_stride_;
+    return true;
 }
 
 void StridedLayout::gather(const std::byte *tensor, std::size_t begin, std::size_t nbytes,
                            std::byte *destination) const noexcept {
-    for_each_row(begin, nbytes, [&](std::int64_t row, std::size_t within, std::size_t n) noexcept {
-        const auto run = static_cast<std::int64_t>(run_nbytes_);
-        const std::byte *source =
-            tensor + row + static_cast<std::int64_t>(within / run_nbytes_) * row_stride_;
-        if (const std::size_t skip = within % run_nbytes_; skip != 0) { // cut by a chunk's edge
-            const std::size_t part = std::min(n, run_nbytes_ - skip);
-            std::memcpy(destination, source + skip, part);
-            destination += part;
-            source += row_stride_;
-            n -= part;
-        }
-        const std::size_t count = n / run_nbytes_;
-        copy_runs(destination, run, source, row_stride_, run_nbytes_, count);
-        destination += count * run_nbytes_;
-        source += static_cast<std::int64_t>(count) * row_stride_;
-        if (const std::size_t rest = n % run_nbytes_; rest != 0) {
-            std::memcpy(destination, source, rest);
-            destination += rest;
-        }
+    for_each_runs(begin, nbytes, [&](const Runs &runs) noexcept {
+        copy_runs(destination, static_cast<std::int64_t>(runs.nbytes), tensor + runs.offset,
+                  runs.stride, runs.nbytes, runs.count);
+        destination += runs.nbytes * runs.count;
     });
 }
 
 void StridedLayout::scatter(std::byte *tensor, std::size_t begin, std::size_t nbytes,
                             const std::byte *source) const noexcept {
-    for_each_row(begin, nbytes, [&](std::int64_t row, std::size_t within, std::size_t n) noexcept {
-        const auto run = static_cast<std::int64_t>(run_nbytes_);
-        std::byte *destination =
-            tensor + row + static_cast<std::int64_t>(within / run_nbytes_) * row_stride_;
-        if (const std::size_t skip = within % run_nbytes_; skip != 0) {
-            const std::size_t part = std::min(n, run_nbytes_ - skip);
-            std::memcpy(destination + skip, source, part);
-            source += part;
-            destination += row_stride_;
-            n -= part;
-        }
-        const std::size_t count = n / run_nbytes_;
-        copy_runs(destination, row_stride_, source, run, run_nbytes_, count);
-        source += count * run_nbytes_;
-        destination += static_cast<std::int64_t>(count) * row_stride_;
-        if (const std::size_t rest = n % run_nbytes_; rest != 0) {
-            std::memcpy(destination, source, rest);
-            source += rest;
-        }
+    for_each_runs(begin, nbytes, [&](const Runs &runs) noexcept {
+        copy_runs(tensor + runs.offset, runs.stride, source, static_cast<std::int64_t>(runs.nbytes),
+                  runs.nbytes, runs.count);
+        source += runs.nbytes * runs.count;
     });
 }
 

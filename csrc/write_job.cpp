@@ -1,10 +1,12 @@
+#include "write_job.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "device_transfer.h"
 #include "error.h"
-#include "pipeline.h"
 
 namespace sucrose {
 
@@ -13,11 +15,25 @@ namespace {
 // Gathered and digested at a time, so that the digest reads from the nearest cache.
 constexpr std::size_t piece_nbytes = 128 << 10;
 
+// Of a device's memory staging leaves a tenth to the program, and never less than this.
+constexpr std::size_t min_margin_nbytes = std::size_t{512} << 20;
+constexpr std::size_t margin_divisor = 10;
+
 std::size_t chunk_count(std::uint64_t nbytes) noexcept {
     return (nbytes + chunk_nbytes - 1) / chunk_nbytes;
 }
 
 } // namespace
+
+std::shared_ptr<WriteJob> WriteJob::create(Scheduler &scheduler, std::string path,
+                                           ExtentList sources,
+                                           std::span<const CallerStream> streams,
+                                           const Options &options) {
+    std::shared_ptr<WriteJob> job(
+        new WriteJob(scheduler, std::move(path), std::move(sources), options));
+    job->prepare(streams, options);
+    return job;
+}
 
 WriteJob::WriteJob(Scheduler &scheduler, std::string path, ExtentList sources,
                    const Options &options)
@@ -28,36 +44,178 @@ WriteJob::WriteJob(Scheduler &scheduler, std::string path, ExtentList sources,
     ++(file_.direct() ? scheduler.counters().direct_files : scheduler.counters().buffered_files);
 }
 
+void WriteJob::prepare(std::span<const CallerStream> streams, const Options &options) {
+    if (!sources_.devices().empty()) {
+        ready_ = std::make_unique<CallerOrder>(scheduler_.devices(), sources_.devices(), streams);
+    }
+    if (options.staging == Staging::none) {
+        return;
+    }
+    const bool on_devices = options.staging != Staging::host && !sources_.devices().empty() &&
+                            try_stage_on_devices(streams);
+    staged_ = on_devices ? Staged::on_device : Staged::on_host;
+    put_staged_chunks_first();
+    if (scheduler_.limit_staging(options.staging_nbytes) < unsafe_chunks_) {
+        staged_ = Staged::blocking;
+    }
+}
+
+// All devices or none, as a state is only safe when the last of it is.
+bool WriteJob::try_stage_on_devices(std::span<const CallerStream> streams) {
+    std::vector<DeviceAddress> targets;
+    for (const std::int32_t ordinal : sources_.devices()) {
+        CudaLanes &lanes = scheduler_.devices()[ordinal];
+        const CurrentContext current(lanes.device());
+        const std::size_t margin =
+            std::max(min_margin_nbytes, lanes.device().total_nbytes() / margin_divisor);
+        auto memory = DeviceMemory::try_allocate(lanes.device(), sources_.nbytes_on(ordinal),
+                                                 margin, lanes.within_device().stream());
+        if (memory == nullptr) {
+            on_devices_.clear();
+            return false;
+        }
+        targets.push_back(memory->address());
+        on_devices_.push_back(std::move(memory));
+    }
+    const ExtentList live = sources_;
+    sources_ = live.packed_on_devices(targets);
+    auto self = std::static_pointer_cast<WriteJob>(shared_from_this());
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        const std::int32_t ordinal = live.devices()[i];
+        CopyLane &lane = scheduler_.devices()[ordinal].within_device();
+        announce([this] { ++unstaged_devices_; });
+        lane.within_device(live.packed_parts(ordinal), targets[i], ready_->on(ordinal),
+                           stream_on(streams, ordinal), [self](std::exception_ptr error) {
+                               if (error) {
+                                   self->fail(std::move(error));
+                               }
+                               self->announce([&] { --self->unstaged_devices_; });
+                           });
+        ready_->follow(scheduler_.devices()[ordinal].device(), ordinal, lane.stream());
+    }
+    return true;
+}
+
+void WriteJob::put_staged_chunks_first() {
+    const std::size_t count = chunk_count(sources_.end());
+    const bool on_devices = staged_ == Staged::on_device;
+    unsafe_chunks_ = count;
+    if (on_devices) {
+        for (std::uint32_t i = 0; i < count; ++i) {
+            order_.push_back(i);
+        }
+        const auto rest = std::stable_partition(order_.begin(), order_.end(), [&](auto index) {
+            const std::uint64_t begin = std::uint64_t{index} * chunk_nbytes;
+            return sources_.any_on_host(begin, std::min(chunk_nbytes, sources_.end() - begin));
+        });
+        unsafe_chunks_ = static_cast<std::size_t>(rest - order_.begin());
+    }
+    stage_first(unsafe_chunks_);
+}
+
+bool WriteJob::wait_safe(std::chrono::milliseconds timeout) {
+    return wait_until(timeout,
+                      [this] { return staged_ != Staged::not_asked && unsafe_chunks_ == 0; });
+}
+
+bool WriteJob::wait_staged(std::chrono::milliseconds timeout) {
+    return wait_until(timeout, [this] {
+        return staged_ != Staged::not_asked && unsafe_chunks_ == 0 && unstaged_devices_ == 0;
+    });
+}
+
+std::uint64_t WriteJob::offset_of(const ChunkPtr &chunk) const noexcept {
+    const std::size_t index = order_.empty() ? chunk->ordinal : order_[chunk->ordinal];
+    return std::uint64_t{index} * chunk_nbytes;
+}
+
+std::size_t WriteJob::nbytes_of(const ChunkPtr &chunk) const noexcept {
+    return std::min<std::uint64_t>(chunk_nbytes, sources_.end() - offset_of(chunk));
+}
+
 void WriteJob::process(const ChunkPtr &chunk) {
-    const std::uint64_t begin = std::uint64_t{chunk->ordinal} * chunk_nbytes;
-    const std::size_t nbytes = std::min<std::uint64_t>(chunk_nbytes, sources_.end() - begin);
+    const std::vector<DevicePart> parts = sources_.device_parts(offset_of(chunk), nbytes_of(chunk));
+    if (parts.empty() && !chunk->staged) {
+        gather_and_digest(chunk);
+        write(chunk);
+        return;
+    }
+    if (sources_.any_on_host(offset_of(chunk), nbytes_of(chunk))) {
+        const TraceScope trace(scheduler_.tracer(), chunk->track(), "stage", nbytes_of(chunk));
+        sources_.gather(offset_of(chunk), nbytes_of(chunk), chunk->slot.data(), true);
+    }
+    if (parts.empty()) {
+        note_safe();
+        post(chunk, [this, chunk] { digest_and_write(chunk); });
+    } else {
+        copy_from_devices(chunk, parts);
+    }
+}
+
+// Of what will be written, even if the source changes meanwhile.
+void WriteJob::gather_and_digest(const ChunkPtr &chunk) {
+    const std::uint64_t begin = offset_of(chunk);
+    const std::size_t nbytes = nbytes_of(chunk);
+    const TraceScope trace(scheduler_.tracer(), chunk->track(), "gather and digest", nbytes);
     std::byte *slot = chunk->slot.data();
     Digester digester;
     for (std::size_t at = 0; at < nbytes; at += piece_nbytes) {
         const std::size_t n = std::min(piece_nbytes, nbytes - at);
         sources_.gather(begin + at, n, slot + at);
-        if (!digests_.empty()) { // of what will be written, even if the source changes meanwhile
+        if (!digests_.empty()) {
             digester.update({slot + at, n});
         }
     }
     if (!digests_.empty()) {
-        digests_[chunk->ordinal] = digester.finish();
+        digests_[begin / chunk_nbytes] = digester.finish();
     }
-    write(chunk, nbytes);
 }
 
-void WriteJob::write(const ChunkPtr &chunk, std::size_t nbytes) {
+void WriteJob::copy_from_devices(const ChunkPtr &chunk, std::span<const DevicePart> parts) {
+    // Copies that were staged on the device are ours: only host memory is still the program's.
+    const bool safe_already = chunk->staged && !on_devices_.empty();
+    if (safe_already) {
+        note_safe();
+    }
+    auto done = [this, chunk, safe_already](std::exception_ptr error) {
+        if (error) {
+            chunk_done(chunk, 0, error);
+            return;
+        }
+        if (chunk->staged && !safe_already) {
+            note_safe();
+        }
+        post(chunk, [this, chunk] { digest_and_write(chunk); });
+    };
+    scheduler_.counters().from_device_nbytes += sucrose::nbytes_of(parts);
+    copy_to_slot(scheduler_, *ready_, parts, chunk->slot, chunk->track(), std::move(done));
+}
+
+void WriteJob::note_safe() {
+    announce([this] { --unsafe_chunks_; });
+}
+
+void WriteJob::digest_and_write(const ChunkPtr &chunk) {
+    if (!digests_.empty()) {
+        const TraceScope trace(scheduler_.tracer(), chunk->track(), "digest", nbytes_of(chunk));
+        digests_[offset_of(chunk) / chunk_nbytes] = digest({chunk->slot.data(), nbytes_of(chunk)});
+    }
+    write(chunk);
+}
+
+void WriteJob::write(const ChunkPtr &chunk) {
+    const std::uint64_t offset = offset_of(chunk);
+    const std::size_t nbytes = nbytes_of(chunk);
     const bool direct = file_.direct();
     std::size_t padded = nbytes;
     if (direct) {
         padded = (nbytes + block_nbytes - 1) / block_nbytes * block_nbytes;
         std::memset(chunk->slot.data() + nbytes, 0, padded - nbytes);
     }
-    const std::uint64_t offset = std::uint64_t{chunk->ordinal} * chunk_nbytes;
-    auto done = [this, chunk, nbytes, offset, direct](int error) {
+    auto done = [this, chunk, nbytes, offset, direct, begin = TraceClock::now()](int error) {
         if (error == EINVAL && direct) { // the file system let the probe pass, and refuses this one
             if (file_.fall_back_to_buffered()) {
-                scheduler_.workers().post_front([this, chunk, nbytes] { write(chunk, nbytes); });
+                post_front(chunk, [this, chunk] { write(chunk); });
                 return;
             }
         }
@@ -66,12 +224,15 @@ void WriteJob::write(const ChunkPtr &chunk, std::size_t nbytes) {
                        std::make_exception_ptr(SystemError(error, "pwrite", file_.path())));
             return;
         }
+        if (Tracer *tracer = scheduler_.tracer()) {
+            tracer->span(chunk->track(), "write", begin, TraceClock::now(), nbytes);
+        }
         scheduler_.counters().written_nbytes += nbytes;
         if (direct) {
             chunk_done(chunk, nbytes, nullptr);
             return;
         }
-        scheduler_.workers().post_front([this, chunk, nbytes, offset] {
+        post_front(chunk, [this, chunk, nbytes, offset] {
             file_.start_write_back(offset, nbytes);
             chunk_done(chunk, nbytes, nullptr);
         });
@@ -89,7 +250,13 @@ void WriteJob::write(const ChunkPtr &chunk, std::size_t nbytes) {
 }
 
 void WriteJob::complete() {
+    const TraceScope trace(scheduler_.tracer(), {TraceTrack::Kind::files}, "fsync", sources_.end());
     file_.finish(durable_);
+}
+
+void WriteJob::release() noexcept {
+    on_devices_.clear();
+    file_.abandon(); // nothing to do after complete()
 }
 
 } // namespace sucrose

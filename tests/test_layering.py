@@ -28,9 +28,19 @@ UNITS = [
     "bindings",
     "build_info",
     "engine",
+    "write_job",
+    "read_job",
+    "device_transfer",
     "pipeline",
     "file_io",
+    "cuda_devices",
+    "copy_lane",
+    "part_mover",
     "extents",
+    "cuda_kernels",
+    "cuda_device",
+    "fingerprint",
+    "byte_group",
     "digest",
     "digest_kernel",
     "crc32",
@@ -38,6 +48,8 @@ UNITS = [
     "strided",
     "buffer_pool",
     "worker_pool",
+    "trace",
+    "kernel_bodies",
     "cuda_driver",
     "lifecycle",
     "handle",
@@ -45,12 +57,13 @@ UNITS = [
 ]
 # Files that implement a part of another unit.
 UNIT_OF = {
-    "read_job": "pipeline",
-    "write_job": "pipeline",
     "file_io_uring": "file_io",
     "file_io_uring_stub": "file_io",
     "crc32_pclmul": "crc32",
     "crc32_arm": "crc32",
+    "cuda_abi_check": "cuda_driver",
+    "kernels_embedded": "cuda_kernels",
+    "kernels_stub": "cuda_kernels",
 }
 
 PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,84 +1,27 @@
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "engine.h"
+#include "engine_fixture.h"
 #include "error.h"
 
 namespace {
 
+using namespace engine_fixture;
 using namespace std::chrono_literals;
 using sucrose::chunk_nbytes;
 using sucrose::Engine;
 using sucrose::EngineOptions;
 using sucrose::ExtentList;
 using sucrose::ReadJob;
-
-// A folder that goes with the test.
-class Folder {
-public:
-    Folder() {
-        std::string pattern = std::filesystem::temp_directory_path() / "sucrose-XXXXXX";
-        REQUIRE(::mkdtemp(pattern.data()) != nullptr);
-        path_ = pattern;
-    }
-    ~Folder() { std::filesystem::remove_all(path_); }
-    Folder(const Folder &) = delete;
-    Folder &operator=(const Folder &) = delete;
-
-    std::string file(const std::string &name) const { return path_ / name; }
-
-private:
-    std::filesystem::path path_;
-};
-
-std::vector<std::byte> random_bytes(std::size_t nbytes) {
-    std::mt19937_64 random(nbytes);
-    std::vector<std::byte> bytes(nbytes);
-    for (std::size_t at = 0; at < nbytes; at += sizeof(std::uint64_t)) {
-        const std::uint64_t word = random();
-        std::memcpy(bytes.data() + at, &word, std::min(sizeof word, nbytes - at));
-    }
-    return bytes;
-}
-
-std::uint64_t address(const std::vector<std::byte> &bytes) {
-    return reinterpret_cast<std::uint64_t>(bytes.data());
-}
-
-// `bytes` as extents of `piece` bytes each.
-ExtentList in_pieces(const std::vector<std::byte> &bytes, std::size_t piece) {
-    ExtentList extents;
-    for (std::size_t at = 0; at < bytes.size(); at += piece) {
-        extents.append(at, std::min(piece, bytes.size() - at), address(bytes) + at);
-    }
-    return extents;
-}
-
-void wait(sucrose::Job &job) {
-    while (!job.wait_for(100ms)) {
-    }
-}
-
-std::vector<std::byte> contents(const std::string &path) {
-    std::vector<std::byte> bytes(std::filesystem::file_size(path));
-    std::ifstream file(path, std::ios::binary);
-    file.read(reinterpret_cast<char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    REQUIRE(file.gcount() == static_cast<std::streamsize>(bytes.size()));
-    return bytes;
-}
 
 std::vector<EngineOptions> all_kinds() {
     std::vector<EngineOptions> kinds;
@@ -111,7 +54,8 @@ TEST_CASE("bytes of any size come back from every backend, with the digests they
             CAPTURE(nbytes);
             const std::string path = folder.file(std::to_string(count++));
             const std::vector<std::byte> source = random_bytes(nbytes);
-            auto write = engine.write(path, in_pieces(source, 1000003), true, true);
+            auto write = engine.write(path, in_pieces(source, 1000003), {},
+                                      {.digest = true, .durable = true});
             wait(*write);
             REQUIRE(contents(path) == source);
             REQUIRE(write->digests().size() == (nbytes + chunk_nbytes - 1) / chunk_nbytes);
@@ -125,7 +69,7 @@ TEST_CASE("bytes of any size come back from every backend, with the digests they
                 ReadJob::Options read;
                 read.file_nbytes = nbytes;
                 read.digests = write->digests();
-                auto job = engine.read(path, in_pieces(target, piece), read);
+                auto job = engine.read(path, in_pieces(target, piece), {}, read);
                 wait(*job);
                 REQUIRE(job->corrupt().empty());
                 REQUIRE(target == source);
@@ -140,7 +84,8 @@ TEST_CASE("a changed byte is reported with its chunk, and the others are read") 
         Engine engine(options);
         const std::string path = folder.file("changed");
         const std::vector<std::byte> source = random_bytes(3 * chunk_nbytes);
-        auto write = engine.write(path, in_pieces(source, source.size()), true, true);
+        auto write = engine.write(path, in_pieces(source, source.size()), {},
+                                  {.digest = true, .durable = true});
         wait(*write);
         {
             std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
@@ -151,7 +96,7 @@ TEST_CASE("a changed byte is reported with its chunk, and the others are read") 
         check.file_nbytes = source.size();
         check.digests = write->digests();
         check.whole_file = true;
-        auto verify = engine.read(path, {}, check);
+        auto verify = engine.read(path, {}, {}, check);
         wait(*verify);
         REQUIRE(verify->corrupt().size() == 1);
         CHECK(verify->corrupt()[0].index == 1);
@@ -164,11 +109,12 @@ TEST_CASE("a file of another length is an input/output error") {
     const Folder folder;
     Engine engine(EngineOptions{});
     const std::vector<std::byte> source = random_bytes(10000);
-    wait(*engine.write(folder.file("short"), in_pieces(source, 10000), true, true));
+    wait(*engine.write(folder.file("short"), in_pieces(source, 10000), {},
+                       {.digest = true, .durable = true}));
     ReadJob::Options options;
     options.file_nbytes = 10001;
     try {
-        engine.read(folder.file("short"), {}, options);
+        engine.read(folder.file("short"), {}, {}, options);
         FAIL("the length was believed");
     } catch (const sucrose::SystemError &error) {
         CHECK(error.error_number() == EIO);
@@ -180,8 +126,10 @@ TEST_CASE("an existing file is left alone") {
     const Folder folder;
     Engine engine(EngineOptions{});
     const std::vector<std::byte> source = random_bytes(100);
-    wait(*engine.write(folder.file("there"), in_pieces(source, 100), true, false));
-    CHECK_THROWS_AS(engine.write(folder.file("there"), {}, true, false), sucrose::SystemError);
+    wait(*engine.write(folder.file("there"), in_pieces(source, 100), {},
+                       {.digest = true, .durable = false}));
+    CHECK_THROWS_AS(engine.write(folder.file("there"), {}, {}, {.digest = true, .durable = false}),
+                    sucrose::SystemError);
     CHECK(contents(folder.file("there")) == source);
 }
 
@@ -189,8 +137,8 @@ TEST_CASE("a cancelled job ends, with an error, and its engine goes on") {
     const Folder folder;
     Engine engine({.slot_count = 2, .worker_count = 1});
     const std::vector<std::byte> source = random_bytes(8 * chunk_nbytes);
-    auto job =
-        engine.write(folder.file("cancelled"), in_pieces(source, source.size()), true, false);
+    auto job = engine.write(folder.file("cancelled"), in_pieces(source, source.size()), {},
+                            {.digest = true, .durable = false});
     job->cancel();
     try {
         wait(*job);
@@ -198,7 +146,8 @@ TEST_CASE("a cancelled job ends, with an error, and its engine goes on") {
     } catch (const sucrose::Cancelled &) {
         CHECK(job->done_nbytes() < source.size());
     }
-    wait(*engine.write(folder.file("next"), in_pieces(source, source.size()), true, false));
+    wait(*engine.write(folder.file("next"), in_pieces(source, source.size()), {},
+                       {.digest = true, .durable = false}));
     CHECK(contents(folder.file("next")) == source);
 }
 
@@ -212,14 +161,15 @@ TEST_CASE("many jobs share a small ring, from several threads") {
         threads.emplace_back([&, t] {
             for (int i = 0; i < 2; ++i) {
                 const std::string path = folder.file(std::to_string(10 * t + i));
-                auto write = engine.write(path, in_pieces(source, 99999), true, false);
+                auto write = engine.write(path, in_pieces(source, 99999), {},
+                                          {.digest = true, .durable = false});
                 wait(*write);
                 std::vector<std::byte> target(source.size());
                 ReadJob::Options options;
                 options.file_nbytes = source.size();
                 options.digests = write->digests();
                 options.max_in_flight = 1;
-                auto read = engine.read(path, in_pieces(target, 123456), options);
+                auto read = engine.read(path, in_pieces(target, 123456), {}, options);
                 wait(*read);
                 wrong += target != source || !read->corrupt().empty();
             }
@@ -237,7 +187,8 @@ TEST_CASE("an engine that goes finishes what it was given") {
         std::shared_ptr<sucrose::WriteJob> job;
         {
             Engine engine({.io_backend = backend, .slot_count = 2});
-            job = engine.write(path, in_pieces(source, source.size()), true, true);
+            job = engine.write(path, in_pieces(source, source.size()), {},
+                               {.digest = true, .durable = true});
         }
         CHECK(job->wait_for(0ms));
         CHECK(contents(path) == source);
@@ -249,12 +200,13 @@ TEST_CASE("checksums of extents and of what a read delivers agree with each othe
     Engine engine(EngineOptions{});
     const std::vector<std::byte> source = random_bytes(2 * chunk_nbytes + 999);
     const std::vector<std::uint32_t> expected = engine.crc32(in_pieces(source, 1234567));
-    wait(*engine.write(folder.file("file"), in_pieces(source, source.size()), false, false));
+    wait(*engine.write(folder.file("file"), in_pieces(source, source.size()), {},
+                       {.digest = false, .durable = false}));
     std::vector<std::byte> target(source.size());
     ReadJob::Options options;
     options.file_nbytes = source.size();
     options.crc32 = true;
-    auto read = engine.read(folder.file("file"), in_pieces(target, 1234567), options);
+    auto read = engine.read(folder.file("file"), in_pieces(target, 1234567), {}, options);
     wait(*read);
     CHECK(read->crc32s() == expected);
 }

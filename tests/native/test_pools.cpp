@@ -15,7 +15,7 @@ using sucrose::SlotLease;
 using sucrose::WorkerPool;
 
 TEST_CASE("a pool lends every slot once, page-aligned and apart, and no more") {
-    BufferPool pool(4);
+    BufferPool pool(4, BufferPool::Pages::keep);
     std::vector<SlotLease> leases;
     std::set<std::byte *> slots;
     for (int i = 0; i < 4; ++i) {
@@ -37,7 +37,7 @@ TEST_CASE("a pool lends every slot once, page-aligned and apart, and no more") {
 }
 
 TEST_CASE("a lease that was moved from gives nothing back") {
-    BufferPool pool(1);
+    BufferPool pool(1, BufferPool::Pages::keep);
     SlotLease first = pool.try_lease();
     SlotLease second = std::move(first);
     CHECK_FALSE(first);
@@ -47,7 +47,7 @@ TEST_CASE("a lease that was moved from gives nothing back") {
 }
 
 TEST_CASE("threads that lend and give back never share a slot") {
-    BufferPool pool(3);
+    BufferPool pool(3, BufferPool::Pages::keep);
     std::vector<std::jthread> threads;
     std::atomic<int> shared = 0;
     for (int t = 0; t < 4; ++t) {

@@ -14,6 +14,7 @@ from sucrose.engine.base import (
     CorruptChunk,
     Extents,
     ReadResult,
+    Staging,
     Strides,
     WriteResult,
 )
@@ -75,6 +76,27 @@ class _WriteTicket(_Ticket):
         nbytes, digests = self._wait(timeout_s)
         return WriteResult(nbytes=nbytes, digests=digests)
 
+    def wait_safe(self, timeout_s: float | None = None) -> None:
+        if not self._tickets[0].wait_safe(timeout_s):
+            raise TimeoutError(f"the sources were still being read after {timeout_s} s")
+
+    def wait_staged(self, timeout_s: float | None = None) -> None:
+        if not self._tickets[0].wait_staged(timeout_s):
+            raise TimeoutError(f"the sources were still needed after {timeout_s} s")
+        self._memory = None
+
+    def staged(self) -> bool:
+        try:
+            self.wait_staged(0.0)
+        except TimeoutError as error:
+            if error.errno is not None:  # the storage's own time-out, not ours
+                raise
+            return False
+        return True
+
+    def staging(self) -> str:
+        return str(self._tickets[0].staging())
+
 
 class _ReadTicket(_Ticket):
     def wait(self, timeout_s: float | None = None) -> ReadResult:
@@ -99,16 +121,30 @@ class NativeEngine:
             worker_count=options.workers,
             io_depth=options.io_depth,
             direct_min_nbytes=options.direct_min_nbytes,
+            cuda_driver=options.cuda_driver,
+            trace=options.trace,
         )
 
-    def write(self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True) -> _WriteTicket:
+    def write(
+        self,
+        path: str,
+        sources: Extents,
+        *,
+        digest: bool = True,
+        durable: bool = True,
+        staging: Staging | None = None,
+    ) -> _WriteTicket:
         submit = partial(
             self._engine.write,
             addresses=sources.addresses,
             nbytes=sources.nbytes,
+            devices=sources.devices,
             strided=_layouts(sources.strided),
+            streams=list(sources.streams.items()),
             digest=digest,
             durable=durable,
+            staging="none" if staging is None else staging.mode,
+            staging_nbytes=0 if staging is None else staging.budget_nbytes,
         )
         return _WriteTicket(submit, path, sources)
 
@@ -129,7 +165,9 @@ class NativeEngine:
             offsets=offsets,
             addresses=destinations.addresses,
             nbytes=destinations.nbytes,
+            devices=destinations.devices,
             strided=_layouts(destinations.strided),
+            streams=list(destinations.streams.items()),
             file_nbytes=file_nbytes,
             digests=digests,
             crc32=crc32,
@@ -146,7 +184,9 @@ class NativeEngine:
             offsets=array("Q"),
             addresses=nothing.addresses,
             nbytes=nothing.nbytes,
+            devices=nothing.devices,
             strided=[],
+            streams=[],
             file_nbytes=file_nbytes,
             digests=digests,
             crc32=False,
@@ -164,6 +204,12 @@ class NativeEngine:
 
     def sync(self, paths: Sequence[str]) -> None:
         self._engine.sync([os.fsencode(path) for path in paths])
+
+    def reaches_device(self, ordinal: int) -> bool:
+        return self._engine.reaches_device(ordinal)
+
+    def trace(self, name: str, begin_s: float, end_s: float) -> None:
+        self._engine.trace(name, begin_s, end_s)
 
     def stats(self) -> dict[str, Any]:
         return {"engine": self.name, **self._engine.stats()}

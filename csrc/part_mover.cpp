@@ -1,0 +1,135 @@
+#include "part_mover.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "buffer_pool.h"
+
+namespace sucrose {
+
+namespace {
+
+constexpr std::size_t table_nbytes = std::size_t{1} << 20;
+constexpr std::size_t max_layouts = 2048;
+constexpr std::size_t max_pieces =
+    (table_nbytes - max_layouts * sizeof(KernelLayout)) / sizeof(KernelPiece);
+
+} // namespace
+
+// Layouts first, then pieces.
+struct PartMover::Table {
+    Table(const CudaDevice &device, std::byte *host, DeviceAddress on_device)
+        : layouts(reinterpret_cast<KernelLayout *>(host)),
+          pieces(reinterpret_cast<KernelPiece *>(host + max_layouts * sizeof(KernelLayout))),
+          device_layouts(on_device), device_pieces(on_device + max_layouts * sizeof(KernelLayout)),
+          used(device) {}
+
+    KernelLayout *layouts;
+    KernelPiece *pieces;
+    DeviceAddress device_layouts;
+    DeviceAddress device_pieces;
+    std::size_t layout_count = 0;
+    std::size_t piece_count = 0;
+    CudaEvent used; // the last launch with it is over
+};
+
+std::unique_ptr<PartMover> PartMover::try_create(const CudaDevice &device,
+                                                 const CudaKernels &kernels, CudaPinner &pinner,
+                                                 cuda::CUstream stream) {
+    constexpr std::size_t nbytes = table_count * table_nbytes;
+    auto host = PinnedMemory::try_allocate(pinner, nbytes);
+    auto memory = DeviceMemory::try_allocate(device, nbytes, nbytes, stream);
+    if (host == nullptr || memory == nullptr) {
+        return nullptr;
+    }
+    return std::unique_ptr<PartMover>(
+        new PartMover(device, kernels, stream, std::move(host), std::move(memory)));
+}
+
+PartMover::PartMover(const CudaDevice &device, const CudaKernels &kernels, cuda::CUstream stream,
+                     std::unique_ptr<PinnedMemory> host, std::unique_ptr<DeviceMemory> memory)
+    : device_(device), kernels_(kernels), stream_(stream), host_(std::move(host)),
+      memory_(std::move(memory)) {
+    for (std::size_t i = 0; i < table_count; ++i) {
+        tables_[i] = std::make_unique<Table>(device_, host_->data() + i * table_nbytes,
+                                             memory_->address() + i * table_nbytes);
+    }
+}
+
+PartMover::~PartMover() {
+    device_.driver()->cuStreamSynchronize(stream_);
+}
+
+bool PartMover::can_move(const DevicePart &part) noexcept {
+    KernelLayout layout;
+    return part.layout == nullptr || part.layout->describe(layout);
+}
+
+void PartMover::gather(std::span<const DevicePart> parts, DeviceAddress block) {
+    move(parts, block, Direction::gather);
+}
+
+void PartMover::scatter(std::span<const DevicePart> parts, DeviceAddress block) {
+    move(parts, block, Direction::scatter);
+}
+
+void PartMover::move(std::span<const DevicePart> parts, DeviceAddress block, Direction direction) {
+    Table *table = &next_table();
+    for (const DevicePart &part : parts) {
+        std::uint32_t layout = no_layout;
+        for (std::size_t at = 0; at < part.nbytes; at += kernel_piece_nbytes) {
+            if (table->piece_count == max_pieces ||
+                (layout == no_layout && part.layout != nullptr &&
+                 table->layout_count == max_layouts)) {
+                launch(*table, block, direction);
+                table = &next_table();
+                layout = no_layout;
+            }
+            if (layout == no_layout && part.layout != nullptr) {
+                layout = static_cast<std::uint32_t>(table->layout_count);
+                part.layout->describe(table->layouts[table->layout_count++]);
+            }
+            const std::size_t n = std::min<std::size_t>(kernel_piece_nbytes, part.nbytes - at);
+            table->pieces[table->piece_count++] = {
+                .tensor = static_cast<std::uint64_t>(part.tensor),
+                .begin = part.begin + at,
+                .block_offset = part.offset + at,
+                .nbytes = static_cast<std::uint32_t>(n),
+                .layout = layout,
+            };
+        }
+    }
+    if (table->piece_count != 0) {
+        launch(*table, block, direction);
+    }
+}
+
+PartMover::Table &PartMover::next_table() {
+    Table &table = *tables_[next_];
+    next_ = (next_ + 1) % table_count;
+    table.used.wait();
+    table.layout_count = 0;
+    table.piece_count = 0;
+    return table;
+}
+
+void PartMover::launch(Table &table, DeviceAddress block, Direction direction) {
+    const CudaDriver &driver = device_.driver();
+    auto put = [&](DeviceAddress target, const void *source, std::size_t nbytes) {
+        driver.check(driver->cuMemcpyHtoDAsync_v2(target, source, nbytes, stream_),
+                     "cuMemcpyHtoDAsync");
+    };
+    if (table.layout_count != 0) {
+        put(table.device_layouts, table.layouts, table.layout_count * sizeof(KernelLayout));
+    }
+    put(table.device_pieces, table.pieces, table.piece_count * sizeof(KernelPiece));
+    const auto count = static_cast<std::uint32_t>(table.piece_count);
+    if (direction == Direction::gather) {
+        kernels_.gather(block, table.device_pieces, count, table.device_layouts, stream_);
+    } else {
+        kernels_.scatter(block, table.device_pieces, count, table.device_layouts, stream_);
+    }
+    table.used.record(stream_);
+}
+
+} // namespace sucrose

@@ -1,0 +1,102 @@
+// Fills extents from one file, checking digests on the way.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "digest.h"
+#include "extents.h"
+#include "file_io.h"
+#include "pipeline.h"
+
+namespace sucrose {
+
+struct CorruptChunk {
+    std::uint64_t index;
+    Digest expected;
+    Digest found;
+};
+
+enum class ReadMode { automatic, buffered, direct };
+
+class ReadJob final : public Job {
+public:
+    struct Options {
+        std::uint64_t file_nbytes = 0;
+        std::vector<Digest> digests; // empty: unchecked
+        bool crc32 = false;          // tell the CRC-32 of each extent
+        bool whole_file = false;     // check every chunk, wanted by an extent or not
+        bool fresh = false;          // the destinations' pages do not exist yet
+        std::size_t max_in_flight = 0;
+        ReadMode mode = ReadMode::automatic;
+    };
+    // On the caller's thread, since it may have to look at the caller's streams.
+    static std::shared_ptr<ReadJob> create(Scheduler &scheduler, std::string path,
+                                           ExtentList destinations,
+                                           std::span<const CallerStream> streams, Options options);
+
+    // Valid once the job has finished; in file order.
+    std::vector<CorruptChunk> corrupt() const;
+    // zlib's CRC-32 of what each extent received; empty where not asked for. Valid likewise.
+    std::vector<std::uint32_t> crc32s() const;
+    // Bytes that were delivered; of a check of the whole file, its size.
+    std::uint64_t nbytes() const noexcept;
+
+private:
+    struct Range {
+        std::uint64_t begin;
+        std::size_t nbytes;
+    };
+    struct Plan {
+        std::vector<std::uint64_t> chunks; // indices of those to read
+        std::uint64_t nbytes = 0;
+    };
+    static Plan plan(const ExtentList &destinations, const Options &options);
+    ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations, Options options,
+            Plan plan);
+
+    // The CRC-32 of a part of an extent, from the byte `offset` of the file on.
+    struct CrcPart {
+        std::size_t extent;
+        std::uint64_t offset;
+        std::uint64_t nbytes;
+        std::uint32_t crc;
+    };
+
+    Range range_of(std::size_t ordinal) const noexcept;
+    void process(const ChunkPtr &chunk) override;
+    void read_buffered(const ChunkPtr &chunk, const Range &range);
+    void read_direct(const ChunkPtr &chunk, const Range &range);
+    void take_cached(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> cached);
+    // What the bytes of one chunk turn out to be.
+    struct Findings {
+        Digester digester;
+        std::vector<CrcPart> crc_parts;
+    };
+    void extend_crcs(std::vector<CrcPart> &parts, std::uint64_t offset,
+                     std::span<const std::byte> piece) const;
+    // Digests the file's bytes from `offset` and, if they are not there yet, takes them where they
+    // are wanted. A chunk's bytes come in order.
+    void consume(Findings &findings, std::uint64_t offset, std::span<const std::byte> bytes,
+                 bool in_place) const;
+    // What a chunk's slot has goes to devices that want some of it; then the chunk is done.
+    void deliver(const ChunkPtr &chunk, const Range &range, std::size_t skip,
+                 const Findings &findings);
+    void conclude(const ChunkPtr &chunk, const Range &range, const Findings &findings);
+
+    const ExtentList destinations_;
+    const Options options_;
+    const std::vector<std::uint64_t> chunks_;
+    InputFile file_;
+    std::unique_ptr<CallerOrder> ready_;
+    mutable std::mutex findings_mutex_;
+    std::vector<CorruptChunk> corrupt_;
+    std::vector<CrcPart> crc_parts_;
+};
+
+} // namespace sucrose

@@ -1,0 +1,85 @@
+// Creates one file from extents.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "digest.h"
+#include "extents.h"
+#include "pipeline.h"
+
+namespace sucrose {
+
+// What becomes of sources that the program may change while they are written.
+enum class Staging {
+    none,      // it may not
+    automatic, // device, where every device has room, else host
+    host,      // copied to host memory
+    device,    // those on devices are copied there, the others to host memory
+};
+
+// What came of it: `blocking` where host memory did not suffice for all that had to go there.
+enum class Staged { not_asked, on_device, on_host, blocking };
+
+class WriteJob final : public Job {
+public:
+    struct Options {
+        bool digest = true;
+        bool durable = true;
+        std::uint64_t direct_min_nbytes = 0;
+        Staging staging = Staging::none;
+        std::uint64_t staging_nbytes = 0; // bound of the host memory that all staging takes
+    };
+    // On the caller's thread, since it may have to look at the caller's streams.
+    static std::shared_ptr<WriteJob> create(Scheduler &scheduler, std::string path,
+                                            ExtentList sources,
+                                            std::span<const CallerStream> streams,
+                                            const Options &options);
+
+    std::uint64_t nbytes() const noexcept { return sources_.end(); }
+    // One for each chunk; valid once the job has finished.
+    const std::vector<Digest> &digests() const noexcept { return digests_; }
+
+    // Until the program may change the sources: from host memory they have been copied, and on
+    // devices whatever the program puts on its streams comes after the copy. False on time-out.
+    bool wait_safe(std::chrono::milliseconds timeout);
+    // Until nothing of the sources is needed any more, so that they may be freed.
+    bool wait_staged(std::chrono::milliseconds timeout);
+    Staged staged() const noexcept { return staged_; }
+
+private:
+    WriteJob(Scheduler &scheduler, std::string path, ExtentList sources, const Options &options);
+    void prepare(std::span<const CallerStream> streams, const Options &options);
+    bool try_stage_on_devices(std::span<const CallerStream> streams);
+    void put_staged_chunks_first();
+
+    void process(const ChunkPtr &chunk) override;
+    void complete() override;
+    void release() noexcept override;
+
+    std::uint64_t offset_of(const ChunkPtr &chunk) const noexcept;
+    std::size_t nbytes_of(const ChunkPtr &chunk) const noexcept;
+    void gather_and_digest(const ChunkPtr &chunk);
+    void copy_from_devices(const ChunkPtr &chunk, std::span<const DevicePart> parts);
+    void note_safe();
+    void digest_and_write(const ChunkPtr &chunk);
+    void write(const ChunkPtr &chunk);
+
+    ExtentList sources_;
+    const bool durable_;
+    std::vector<Digest> digests_;
+    OutputFile file_;
+    std::vector<std::uint32_t> order_; // chunks by ordinal; empty: in file order
+    std::unique_ptr<CallerOrder> ready_;
+    std::vector<std::unique_ptr<DeviceMemory>> on_devices_; // copies of the sources
+    Staged staged_ = Staged::not_asked;
+    std::size_t unsafe_chunks_ = 0;    // whose sources are still read; under the job's lock
+    std::size_t unstaged_devices_ = 0; // likewise
+};
+
+} // namespace sucrose

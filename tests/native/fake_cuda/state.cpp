@@ -1,0 +1,86 @@
+#include "state.h"
+
+#include <utility>
+
+namespace fake_cuda {
+
+using namespace sucrose::cuda;
+
+namespace {
+
+constexpr std::uint64_t context_handles = 0xc0de0000;
+constexpr std::uint64_t context_step = 16;
+
+} // namespace
+
+State::State() : retained(1) {
+    memory.reserve(1, std::size_t{1} << 30);
+}
+
+void State::reset(Lock &lock, int devices, std::size_t nbytes_per_device, unsigned max_delay_us,
+                  unsigned seed) {
+    scheduler.resume();
+    scheduler.wait_idle(lock);
+    scheduler.reset(max_delay_us, seed);
+    memory.reserve(devices, nbytes_per_device);
+    retained.assign(static_cast<std::size_t>(devices), 0);
+    host = {};
+    journal = {};
+    modules.clear();
+    functions.clear();
+    ++generation;
+}
+
+void State::destroy_context(Lock &lock, int device) {
+    scheduler.wait_idle(lock, device);
+    scheduler.forget(device);
+    memory.erase_all(device);
+    host.remove_all(device);
+    std::erase_if(modules, [&](const auto &item) { return item.second == device; });
+    std::erase_if(functions, [&](const auto &item) { return item.second.device == device; });
+}
+
+State &state() {
+    static State *const the_one = new State;
+    return *the_one;
+}
+
+std::vector<int> &context_stack(const State &state) {
+    thread_local std::vector<int> stack;
+    thread_local unsigned generation = 0;
+    if (std::exchange(generation, state.generation) != state.generation) {
+        stack.clear();
+    }
+    return stack;
+}
+
+CUcontext context_of(int device) {
+    return reinterpret_cast<CUcontext>(context_handles +
+                                       context_step * static_cast<std::uint64_t>(device));
+}
+
+int device_of(const State &state, CUcontext context) {
+    for (int device = 0; device < state.device_count(); ++device) {
+        if (context == context_of(device)) {
+            return device;
+        }
+    }
+    return -1;
+}
+
+CUresult Call::refuse_handle(const char *what, const void *handle) const {
+    state.journal.violation(std::string(function) + ": there is no " + what + " " +
+                            hexadecimal(reinterpret_cast<std::uint64_t>(handle)) + " (any more)");
+    return error_invalid_handle;
+}
+
+StreamQueue *Call::find_stream(CUstream stream) const {
+    StreamQueue *found =
+        state.scheduler.find_stream(reinterpret_cast<std::uint64_t>(stream), device);
+    if (found == nullptr) {
+        refuse_handle("stream", stream);
+    }
+    return found;
+}
+
+} // namespace fake_cuda
