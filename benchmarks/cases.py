@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.contenders import LOADERS, SAVERS
+from benchmarks.contenders import LOADERS, SAVERS, STALLERS
+from benchmarks.contenders.dcp import DistributedCheckpoint
 from benchmarks.contenders.memcpy import Memcpy
+from benchmarks.contenders.pinned_copy import PinnedCopy
 from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
 from benchmarks.contenders.sucrose_snapshot import SucroseSnapshot, SucroseUnverified
 from benchmarks.contenders.torch_pickle import TorchPickle
+from benchmarks.contenders.torchsnapshot import TorchSnapshot
 from benchmarks.records import Operation
 
 
@@ -21,6 +24,8 @@ class CellPlan:
     operation: Operation
     state: str
     contenders: tuple[str, ...]
+    device: str = "cpu"
+    """Where the state lies: cpu or cuda."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +39,21 @@ class Case:
 _SAVERS = tuple(contender.name for contender in SAVERS)
 _LOADERS = tuple(contender.name for contender in LOADERS)
 _FILES = (SucroseFile.name, TorchPickle.name)
+_STALLERS = tuple(contender.name for contender in STALLERS)
+_ENGINES = (EngineDigest.name, EngineNoDigest.name)
+_GPU_SAVERS = (SucroseSnapshot.name, TorchPickle.name, DistributedCheckpoint.name, TorchSnapshot.name)
 _QUICK = (SucroseSnapshot.name, TorchPickle.name, Safetensors.name)
 
 
-def _cells(operation: Operation, states: tuple[str, ...], contenders: tuple[str, ...]) -> tuple[CellPlan, ...]:
-    if operation is Operation.LOAD_HOT:
+def _cells(
+    operation: Operation, states: tuple[str, ...], contenders: tuple[str, ...], device: str = "cpu"
+) -> tuple[CellPlan, ...]:
+    """One cell for each state; what copies in memory as fast as can be joins where it is a limit."""
+    if operation in {Operation.LOAD_HOT, Operation.STALL}:
         contenders = (*contenders, Memcpy.name)
-    return tuple(CellPlan(operation=operation, state=state, contenders=contenders) for state in states)
+    elif operation.is_rate and device == "cuda":
+        contenders = (*contenders, PinnedCopy.name)
+    return tuple(CellPlan(operation=operation, state=state, contenders=contenders, device=device) for state in states)
 
 
 CASES: dict[str, Case] = {
@@ -63,6 +76,14 @@ CASES: dict[str, Case] = {
             *_cells(Operation.LOAD_HOT, ("small", "many"), _LOADERS),
             *_cells(Operation.LOAD_COLD, ("small",), _LOADERS),
         ),
+    ),
+    "P5": Case(
+        title="Stall of an asynchronous save",
+        cells=_cells(Operation.STALL, ("large", "bf16"), _STALLERS),
+    ),
+    "P5-loop": Case(
+        title="Training while a snapshot is written",
+        cells=_cells(Operation.LOOP, ("training",), _STALLERS),
     ),
     "P7": Case(
         title="Peak memory above the state",
@@ -95,5 +116,29 @@ CASES: dict[str, Case] = {
             *_cells(Operation.FIRST_SAVE, ("large",), _QUICK),
         ),
     ),
+    "G1": Case(
+        title="GPU: through the engine, to and from a tmpfs",
+        cells=(
+            *_cells(Operation.DEVICE_TO_HOST, ("large", "small"), _ENGINES, "cuda"),
+            *_cells(Operation.HOST_TO_DEVICE, ("large", "small"), _ENGINES, "cuda"),
+        ),
+    ),
+    "G2": Case(
+        title="GPU: stall of an asynchronous save",
+        cells=_cells(Operation.STALL, ("large", "bf16", "small", "real"), _STALLERS, "cuda"),
+    ),
+    "G3": Case(
+        title="GPU: durable save",
+        cells=(
+            *_cells(Operation.SAVE_TMPFS, ("large", "bf16", "small", "real"), _GPU_SAVERS, "cuda"),
+            *_cells(Operation.SAVE, ("large", "bf16", "small", "real"), _GPU_SAVERS, "cuda"),
+        ),
+    ),
+    "G4": Case(
+        title="GPU: training while a snapshot is written",
+        cells=_cells(Operation.LOOP, ("training",), _STALLERS, "cuda"),
+    ),
 }
-"""P5 and P6 belong to asynchronous and compressed snapshots."""
+"""P6 belongs to compressed snapshots. The first letter of a name is its family: P is for every machine, G for GPUs."""
+
+FAMILIES = tuple(dict.fromkeys(name[0] for name in CASES))

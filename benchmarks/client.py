@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).resolve().parent.parent
 _BUILD_TIMEOUT_S = 600.0
+_TRAINING_TIMEOUT_S = 120.0
 _SEEN_NCHARS = 300
 
 
@@ -51,9 +52,13 @@ class Worker(AbstractContextManager["Worker"]):
         self.version: str = opened["version"]
         self.import_s: float = opened["seconds"]
 
-    def build(self, state: str, scale: float) -> dict[str, Any]:
-        """Makes the state; returns its `nbytes` and `n_tensors`."""
-        return self._call("build", timeout_s=_BUILD_TIMEOUT_S, state=state, scale=scale)
+    def build(self, state: str, scale: float, device: str) -> dict[str, Any]:
+        """Makes the state on `device`; returns its `nbytes` and `n_tensors`."""
+        return self._call("build", timeout_s=_BUILD_TIMEOUT_S, state=state, scale=scale, device=device)
+
+    def build_training(self, scale: float, device: str) -> dict[str, Any]:
+        """Makes the training program whose state is saved; returns the same."""
+        return self._call("build_training", timeout_s=_BUILD_TIMEOUT_S, scale=scale, device=device)
 
     def save(self, path: Path) -> dict[str, Any]:
         """Saves durably to `path`; returns `seconds`, `fsync_s` and `peak_nbytes`."""
@@ -62,6 +67,14 @@ class Worker(AbstractContextManager["Worker"]):
     def load(self, path: Path) -> dict[str, Any]:
         """Loads from `path`; returns `seconds`, `peak_nbytes` and `equal`."""
         return self._call("load", timeout_s=self._limit_s, path=path)
+
+    def stall(self, path: Path, *, overwrite: bool = False) -> dict[str, Any]:
+        """Saves to `path` in the background; returns `seconds`, of the call, and `durable_s`."""
+        return self._call("stall", timeout_s=self._limit_s, path=path, overwrite=overwrite)
+
+    def train(self, path: Path) -> dict[str, Any]:
+        """Trains and saves to `path` meanwhile; returns the `trace`, and whether what came back is `equal`."""
+        return self._call("train", timeout_s=_TRAINING_TIMEOUT_S + self._limit_s, path=path)
 
     def close(self) -> None:
         """Ends the process."""

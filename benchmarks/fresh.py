@@ -86,5 +86,5 @@ class _Probe:
         return Worker(name, limit_s=self._settings.limit_s)
 
     def _build(self, worker: Worker) -> None:
-        built = worker.build(self._state, self._settings.scale)
+        built = worker.build(self._state, self._settings.scale, "cpu")
         self.nbytes, self.n_tensors = built["nbytes"], built["n_tensors"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from benchmarks.contenders.dcp import DistributedCheckpoint, DistributedCheckpointAsync
 from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
-from benchmarks.contenders.sucrose_snapshot import SucroseSnapshot, SucroseUnverified
+from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
 from benchmarks.contenders.torch_pickle import TorchPickle
+from benchmarks.contenders.torchsnapshot import TorchSnapshot
 from benchmarks.records import Operation
 from benchmarks.timing import Spread, speed_ratio
 
@@ -61,9 +63,11 @@ def verdicts(results: Mapping[str, Result]) -> Iterator[Verdict]:
             yield Verdict(goal, state, goal.measure(cell) if cell else None)
 
 
-def _ours(measure: Callable[[Cell, Line], Spread | None]) -> Callable[[Cell], Spread | None]:
+def _ours(
+    measure: Callable[[Cell, Line], Spread | None], name: str = SucroseSnapshot.name
+) -> Callable[[Cell], Spread | None]:
     def measured(cell: Cell) -> Spread | None:
-        line = cell.line(SucroseSnapshot.name)
+        line = cell.line(name)
         return measure(cell, line) if line.samples else None
 
     return measured
@@ -87,20 +91,25 @@ def _cost_percent(name: str, without: str) -> Callable[[Cell], Spread | None]:
     return measured
 
 
-def _scaled(factor: float) -> Callable[[Cell], Spread | None]:
-    return _ours(lambda _, line: Spread.of(sample * factor for sample in line.samples))
+def _scaled(factor: float, name: str = SucroseSnapshot.name) -> Callable[[Cell], Spread | None]:
+    return _ours(lambda _, line: Spread.of(sample * factor for sample in line.samples), name)
 
 
 _of_limit = _ours(lambda cell, line: cell.of_limit(line))
 _of_best_peer = _ours(lambda cell, line: cell.of_best_peer(line))
 _us_per_tensor = _ours(lambda cell, line: cell.us_per_tensor_above_limit(line))
 _than_safetensors = _ratio(SucroseSnapshot.name, Safetensors.name)
+_engine_of_limit = _ours(lambda cell, line: cell.of_limit(line), EngineDigest.name)
+_times_copy = _ours(lambda cell, line: cell.times_limit(line), SucroseAsync.name)
+_stall_than_dcp = _ratio(SucroseAsync.name, DistributedCheckpointAsync.name)
+_slow_down = _scaled(1, SucroseAsync.name)
 _than_torch = _ratio(SucroseFile.name, TorchPickle.name)
 _digests_written = _cost_percent(EngineDigest.name, EngineNoDigest.name)
 _digests_checked = _cost_percent(SucroseSnapshot.name, SucroseUnverified.name)
 _mib, _milliseconds, _as_it_is = _scaled(1 / (1 << 20)), _scaled(1000), _scaled(1)
 
 _SAVE, _HOT, _COLD = Operation.SAVE, Operation.LOAD_HOT, Operation.LOAD_COLD
+_TMPFS, _STALL = Operation.SAVE_TMPFS, Operation.STALL
 _BIG, _SIZES = ("large", "bf16"), ("large", "double", "small", "real")
 _PEAK_MIB = RING_NBYTES / (1 << 20) + 64
 
@@ -114,6 +123,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("P4", _HOT, ("small",), "≥", 3, "× safetensors", _than_safetensors),
     Goal("P4", _SAVE, ("small", "many"), "≤", 5, "µs per tensor above the raw limit", _us_per_tensor),
     Goal("P4", _HOT, ("small", "many"), "≤", 5, "µs per tensor above the raw limit", _us_per_tensor),
+    Goal("P5", _STALL, _BIG, "≤", 1.25, "× a bare multi-threaded copy", _times_copy),
+    Goal("P5", _STALL, _BIG, "≥", 3, "× less than DCP async_save", _stall_than_dcp),
     Goal("P7", Operation.PEAK_SAVE, _SIZES, "≤", _PEAK_MIB, "MiB (ring + 64) above the state", _mib),
     Goal("P7", Operation.PEAK_LOAD, _SIZES, "≤", _PEAK_MIB, "MiB (ring + 64) above the state", _mib),
     Goal("P8", _SAVE, ("large",), "≤", 5, "% for the digests", _digests_written),
@@ -122,4 +133,13 @@ GOALS: tuple[Goal, ...] = (
     Goal("P9", _HOT, ("large", "real"), "≥", 3, "× torch.load", _than_torch),
     Goal("P10", Operation.IMPORT, ("",), "≤", 150, "ms on top of torch", _milliseconds),
     Goal("P10", Operation.FIRST_SAVE, ("large",), "≤", 1.2, "× the later saves", _as_it_is),
+    Goal("G1", Operation.DEVICE_TO_HOST, ("large",), "≥", 0.95, "of one pinned copy", _engine_of_limit),
+    Goal("G1", Operation.HOST_TO_DEVICE, ("large",), "≥", 0.95, "of one pinned copy", _engine_of_limit),
+    Goal("G2", _STALL, _BIG, "≤", 1.2, "× a device-to-device copy", _times_copy),
+    Goal("G3", _TMPFS, _BIG, "≥", 0.9, "of the slower of pinned copy and tmpfs", _of_limit),
+    Goal("G3", _SAVE, _BIG, "≥", 0.9, "of the slower of pinned copy and disk", _of_limit),
+    Goal("G3", _TMPFS, _BIG, "≥", 5, "× torch.save", _ratio(SucroseSnapshot.name, TorchPickle.name)),
+    Goal("G3", _TMPFS, _BIG, "≥", 3, "× DCP", _ratio(SucroseSnapshot.name, DistributedCheckpoint.name)),
+    Goal("G3", _TMPFS, _BIG, "≥", 3, "× torchsnapshot", _ratio(SucroseSnapshot.name, TorchSnapshot.name)),
+    Goal("G4", Operation.LOOP, ("training",), "≤", 3, "% longer steps while a snapshot is written", _slow_down),
 )

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu import first_gpu
+
 _DISTRIBUTIONS = ("torch", "torch-sucrose", "numpy")
 _TRANSPORTS = {"nvme": "nvme", "vd": "virtio", "xvd": "xen", "sd": "scsi", "md": "raid", "dm-": "mapped"}
 
@@ -20,8 +22,11 @@ def describe(folder: Path) -> dict[str, Any]:
     model = re.search(r"^model name\s*: (.+)$", cpuinfo, re.MULTILINE)
     virtual = re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE) is not None
     cores = os.cpu_count() or 1
+    gpu = first_gpu().name
+    name = f"{cores}{'vcpu' if virtual else 'cpu'}-{file_system}-{storage}"
     return {
-        "name": f"{cores}{'vcpu' if virtual else 'cpu'}-{file_system}-{storage}",
+        "name": "-".join([name, re.sub(r"[^a-z0-9]+", "-", gpu.lower())]) if gpu else name,
+        "gpu": gpu,
         "cpu": model.group(1) if model else platform.machine(),
         "cores": cores,
         "virtual": virtual,

@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmarks.contenders import BY_NAME, Role
+from benchmarks.loop_plots import plot_loops
 from benchmarks.records import Operation
 from benchmarks.tables import figure, number, unit
 from benchmarks.timing import Spread
@@ -20,20 +21,37 @@ if TYPE_CHECKING:
     from benchmarks.records import Cell, Line, Result
 
 _OURS, _NOTE, _LIMIT = "#c2410c", "#fdba74", "#111827"
-_PEERS = ("#1d4ed8", "#0e7490", "#4d7c0f", "#6d28d9", "#9d174d", "#57534e", "#0369a1", "#a16207")
+_PEERS = (
+    "#1d4ed8",
+    "#0e7490",
+    "#4d7c0f",
+    "#6d28d9",
+    "#9d174d",
+    "#57534e",
+    "#0369a1",
+    "#a16207",
+    "#be185d",
+    "#15803d",
+    "#4338ca",
+    "#b45309",
+)
 _PEER_NAMES = [name for name, contender in BY_NAME.items() if contender.role is Role.PEER]
 _TITLES = {
     Operation.SAVE: "save, fsync included",
+    Operation.STALL: "stall",
     Operation.LOAD_HOT: "load, page cache hot",
     Operation.LOAD_COLD: "load, page cache cold",
 }
 
 
 def plot(result: Result, path: Path) -> bool:
-    """Draws a case, one panel per cell; False where it has nothing to draw."""
+    """Draws a case, one panel per cell or per contender's loop; False where it has nothing to draw."""
     cells = [cell for cell in result.cells if cell.measured(Role.OURS, Role.PEER)]
     if not cells:
         return False
+    if cells[0].operation is Operation.LOOP:
+        plot_loops(cells[0], f"{result.case} · {result.title} · {result.machine['name']}", path)
+        return True
     rows = max(len(_bars(cell)) for cell in cells)
     columns = min(3, len(cells))
     lines = -(-len(cells) // columns)
@@ -63,13 +81,16 @@ def _panel(axes: Axes, cell: Cell) -> None:
             number(spread.median), (spread.max, index), (4, 0), textcoords="offset points", va="center"
         )
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
-    if limit := cell.limit_s() if cell.operation.is_rate else ():
-        rate = Spread.of(cell.nbytes / seconds / 1e9 for seconds in limit).median
-        axes.axvline(rate, color=_LIMIT, linestyle="--", linewidth=1.2, label=f"raw limit {number(rate)}")
+    if limit := cell.limit_s():
+        bound = Spread.of(
+            cell.nbytes / seconds / 1e9 if cell.operation.is_rate else seconds * 1000 for seconds in limit
+        )
+        label = f"{'raw limit' if cell.operation.is_rate else 'bare copy'} {number(bound.median)}"
+        axes.axvline(bound.median, color=_LIMIT, linestyle="--", linewidth=1.2, label=label)
         axes.legend(loc="upper right", bbox_to_anchor=(1.02, -0.08), frameon=False)
     axes.invert_yaxis()
     axes.margins(x=0.15)
-    axes.set_xlabel(unit(cell.operation))
+    axes.set_xlabel(unit(cell.operation), loc="left")
     title = _TITLES.get(cell.operation, cell.operation.value)
     axes.set_title(f"{title}: {cell.state}" if cell.nbytes else title)
 

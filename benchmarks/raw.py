@@ -58,6 +58,11 @@ WRITES = (
     FioJob(name="fio io_uring direct 1m, depth 32", write=True, engine="io_uring", direct=True, block_mib=1, depth=32),
     FioJob(name="fio psync buffered 4m", write=True, engine="psync", direct=False, block_mib=4),
 )
+TMPFS_WRITES = (
+    FioJob(name="fio psync buffered 4m", write=True, engine="psync", direct=False, block_mib=4),
+    FioJob(name="fio psync buffered 4m, 4 jobs", write=True, engine="psync", direct=False, block_mib=4, jobs=4),
+    FioJob(name="fio psync buffered 4m, 8 jobs", write=True, engine="psync", direct=False, block_mib=4, jobs=8),
+)
 READS = (
     FioJob(name="fio io_uring direct 8m, depth 16", write=False, engine="io_uring", direct=True, block_mib=8, depth=16),
     FioJob(name="fio io_uring direct 1m, depth 32", write=False, engine="io_uring", direct=True, block_mib=1, depth=32),

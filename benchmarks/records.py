@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.contenders.base import Role
+from benchmarks.loop import LoopTrace
 from benchmarks.timing import Spread, speed_ratio
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ class Operation(str, Enum):
     """What is measured; the value is the key in the JSON."""
 
     SAVE = "save"
+    SAVE_TMPFS = "save to tmpfs"
+    DEVICE_TO_HOST = "device to host"
+    HOST_TO_DEVICE = "host to device"
+    STALL = "stall"
+    LOOP = "training loop"
     LOAD_HOT = "load hot"
     LOAD_COLD = "load cold"
     PEAK_SAVE = "peak memory of a save"
@@ -35,15 +41,37 @@ class Operation(str, Enum):
 
     @property
     def unit(self) -> str:
-        """Of a sample: seconds, bytes, or none for a ratio."""
+        """Of a sample: seconds, bytes, percent, or none for a ratio."""
         if self in {Operation.PEAK_SAVE, Operation.PEAK_LOAD}:
             return "B"
+        if self is Operation.LOOP:
+            return "%"
         return "" if self is Operation.FIRST_SAVE else "s"
 
     @property
     def is_rate(self) -> bool:
         """Whether bytes over a sample are a rate that can be compared with others."""
-        return self in {Operation.SAVE, Operation.LOAD_HOT, Operation.LOAD_COLD}
+        return self.is_save or self.is_load
+
+    @property
+    def is_save(self) -> bool:
+        """Whether a sample is one save, from its beginning to its durable end."""
+        return self in {Operation.SAVE, Operation.SAVE_TMPFS, Operation.DEVICE_TO_HOST}
+
+    @property
+    def is_load(self) -> bool:
+        """Whether a sample is one load."""
+        return self in {Operation.LOAD_HOT, Operation.LOAD_COLD, Operation.HOST_TO_DEVICE}
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether contenders take turns; the others are measured in fresh processes."""
+        return self.is_rate or self in {Operation.STALL, Operation.LOOP}
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the files lie in a tmpfs."""
+        return self in {Operation.SAVE_TMPFS, Operation.DEVICE_TO_HOST, Operation.HOST_TO_DEVICE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +80,8 @@ class Line:
 
     name: str
     role: Role
+    stage: str = ""
+    """Of a limit: what it is the limit of."""
     version: str = ""
     note: str = ""
     missing: str | None = None
@@ -61,13 +91,21 @@ class Line:
     samples: tuple[float, ...] = ()
     fsync_s: tuple[float, ...] = ()
     """The part of each sample that went into an fsync which the harness added."""
+    durable_s: tuple[float, ...] = ()
+    """For each sample of a stall or of a loop: from the call until the save was complete and durable."""
+    loops: tuple[LoopTrace, ...] = ()
+    """Every run of a training loop, the first included."""
     equal: bool | None = None
     """Whether everything that came back was bit-equal; None where nothing comes back."""
+
+    def later_loops(self) -> tuple[LoopTrace, ...]:
+        """The runs that the samples are of: all but the first of the process."""
+        return self.loops[1:]
 
     def without_figures(self, reason: str) -> Line:
         """The same contender, listed with the reason why it has no figures."""
         reason = _ABSOLUTE_PATH.sub("…/", reason)
-        return replace(self, missing=reason, first=None, samples=(), fsync_s=(), equal=None)
+        return replace(self, missing=reason, first=None, samples=(), fsync_s=(), durable_s=(), loops=(), equal=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +114,8 @@ class Cell:
 
     operation: Operation
     state: str
+    device: str = "cpu"
+    """Where the state lies."""
     nbytes: int
     n_tensors: int
     lines: tuple[Line, ...]
@@ -94,8 +134,15 @@ class Cell:
         return Spread.of(self.nbytes / seconds / 1e9 for seconds in line.samples)
 
     def limit_s(self) -> tuple[float, ...]:
-        """Seconds at the raw limit, round by round: the best of the limit lines in each."""
-        return tuple(map(min, zip(*(line.samples for line in self.measured(Role.LIMIT)), strict=True)))
+        """Seconds at the raw limit, round by round: the best of the limit lines in each.
+
+        Bytes that take several stages are no faster than the slowest of them.
+        """
+        stages: dict[str, list[tuple[float, ...]]] = {}
+        for line in self.measured(Role.LIMIT):
+            stages.setdefault(line.stage, []).append(line.samples)
+        best = [tuple(map(min, zip(*samples, strict=True))) for samples in stages.values()]
+        return tuple(map(max, zip(*best, strict=True)))
 
     def best_peer(self) -> Line | None:
         """The peer with the least median."""
@@ -106,6 +153,11 @@ class Cell:
         """The share of the raw limit that a measured line reaches."""
         limit = self.limit_s()
         return speed_ratio(line.samples, limit) if limit else None
+
+    def times_limit(self, line: Line) -> Spread | None:
+        """How many times as long as the raw limit a measured line takes."""
+        limit = self.limit_s()
+        return speed_ratio(limit, line.samples) if limit else None
 
     def of_best_peer(self, line: Line) -> Spread | None:
         """How many times as fast as the best peer a measured line is."""
@@ -154,6 +206,11 @@ def _derived(cell: Cell, line: Line) -> dict[str, Any]:
     if not line.samples:
         return {}
     figures: dict[str, Spread | None] = {"sample": Spread.of(line.samples)}
+    if cell.operation is Operation.STALL:
+        figures["times_limit"] = cell.times_limit(line)
+    if line.loops:
+        figures["stall_s"] = Spread.of(loop.stall_s for loop in line.later_loops())
+        figures["undisturbed_s"] = Spread.of(loop.undisturbed_s for loop in line.later_loops())
     if cell.operation.is_rate:
         figures |= {
             "gbps": cell.gbps(line),
@@ -166,11 +223,12 @@ def _derived(cell: Cell, line: Line) -> dict[str, Any]:
 
 
 def _cell(tree: dict[str, Any]) -> Cell:
-    plain = {key: tree[key] for key in ("state", "nbytes", "n_tensors")}
+    plain = {key: tree[key] for key in ("state", "device", "nbytes", "n_tensors") if key in tree}
     return Cell(operation=Operation(tree["operation"]), lines=tuple(map(_line, tree["lines"])), **plain)
 
 
 def _line(tree: dict[str, Any]) -> Line:
     plain = {key: value for key, value in tree.items() if key != "derived"}
-    lists = {key: tuple(plain[key]) for key in ("samples", "fsync_s")}
-    return Line(**{**plain, **lists, "role": Role(plain["role"])})
+    lists = {key: tuple(plain.get(key, ())) for key in ("samples", "fsync_s", "durable_s")}
+    loops = tuple(LoopTrace(**{**loop, "step_s": tuple(loop["step_s"])}) for loop in plain.get("loops", ()))
+    return Line(**{**plain, **lists, "loops": loops, "role": Role(plain["role"])})

@@ -41,8 +41,9 @@ def render(results: dict[str, dict[str, Result]], folder: Path, relative_to: Pat
 def _description(result: Result) -> str:
     machine, settings = result.machine, result.settings
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
     text = (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
+        f"{machine['cpu']}, {machine['cores']} cores{gpu}, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
         f"{machine['file_system']} ({machine['mount_options']}) on {machine['storage']}; "
         f"Python {machine['python']}, {versions}. "
         f"Median (least–most) of {settings['runs']} runs; cold means {settings['cache_drop']}."

@@ -11,8 +11,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from benchmarks.client import ContenderError
-from benchmarks.entrants import ContenderEntrant, Entrant, FioEntrant
-from benchmarks.raw import READS, WRITES
+from benchmarks.entrants import ContenderEntrant, Entrant, FioEntrant, entrant_for
+from benchmarks.raw import READS, TMPFS_WRITES, WRITES
 from benchmarks.records import Cell, Operation
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_JOBS = {Operation.SAVE: WRITES, Operation.LOAD_COLD: READS, Operation.LOAD_HOT: ()}
+_JOBS = {Operation.SAVE: WRITES, Operation.SAVE_TMPFS: TMPFS_WRITES, Operation.LOAD_COLD: READS}
 
 
 def measure(plan: CellPlan, settings: Settings, folder: Path) -> Cell:
@@ -33,12 +33,11 @@ def measure(plan: CellPlan, settings: Settings, folder: Path) -> Cell:
     place.mkdir()
     entrants: list[Entrant] = []
     try:
-        contenders = [
-            ContenderEntrant(name, plan.operation, place, limit_s=settings.limit_s) for name in plan.contenders
-        ]
+        kind = entrant_for(plan.operation)
+        contenders = [kind(name, plan.operation, place, limit_s=settings.limit_s) for name in plan.contenders]
         entrants += contenders
-        nbytes, n_tensors = _start(contenders, plan.state, settings.scale)
-        entrants += [FioEntrant(job, place, nbytes) for job in _JOBS[plan.operation]]
+        nbytes, n_tensors = _start(contenders, plan, settings.scale)
+        entrants += [FioEntrant(job, place, nbytes) for job in _JOBS.get(plan.operation, ())]
         _each(entrants, lambda entrant: entrant.prepare())
         for index in range(settings.runs + 1):
             turn = index % len(entrants)
@@ -49,12 +48,13 @@ def measure(plan: CellPlan, settings: Settings, folder: Path) -> Cell:
             entrant.close()
         shutil.rmtree(place)
     lines = tuple(entrant.line for entrant in entrants)
-    return Cell(operation=plan.operation, state=plan.state, nbytes=nbytes, n_tensors=n_tensors, lines=lines)
+    size = {"nbytes": nbytes, "n_tensors": n_tensors}
+    return Cell(operation=plan.operation, state=plan.state, device=plan.device, lines=lines, **size)
 
 
-def _start(contenders: list[ContenderEntrant], state: str, scale: float) -> tuple[int, int]:
+def _start(contenders: list[ContenderEntrant], plan: CellPlan, scale: float) -> tuple[int, int]:
     sizes: list[tuple[int, int]] = []
-    _each(contenders, lambda entrant: sizes.append(entrant.start(state, scale)))
+    _each(contenders, lambda entrant: sizes.append(entrant.start(plan.state, scale, plan.device)))
     return sizes[0] if sizes else (0, 0)
 
 

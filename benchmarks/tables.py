@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 _HOW = {
     Operation.SAVE: "GB/s, fsync of files and folders inside every figure",
+    Operation.SAVE_TMPFS: "GB/s, files in a tmpfs",
+    Operation.DEVICE_TO_HOST: "GB/s, written to a file in a tmpfs",
+    Operation.HOST_TO_DEVICE: "GB/s, read from a file in a tmpfs",
+    Operation.STALL: "ms until the call has returned and the state may be changed",
+    Operation.LOOP: "% that a step takes longer while the save is in the background",
     Operation.LOAD_HOT: "GB/s",
     Operation.LOAD_COLD: "GB/s, page cache dropped before every load",
     Operation.PEAK_SAVE: "MiB above what was resident before, in a fresh process",
@@ -24,7 +29,7 @@ _HOW = {
     Operation.IMPORT: "ms on top of `import torch`, in a fresh process",
     Operation.FIRST_SAVE: "time of the first save of a process ÷ median of its later ones",
 }
-_SAMPLE_FACTORS = {"B": 1 / (1 << 20), "s": 1000.0, "": 1.0}
+_SAMPLE_FACTORS = {"B": 1 / (1 << 20), "s": 1000.0, "": 1.0, "%": 1.0}
 _MANY_TENSORS = 1000
 _SUMMARY = {
     "durable save, 1 GiB fp32": ("P1", Operation.SAVE, "large"),
@@ -62,8 +67,8 @@ def case_tables(result: Result) -> Iterator[str]:
         cells = [cell for cell in result.cells if cell.operation is operation]
         names = dict.fromkeys(line.name for cell in cells for line in cell.lines)
         rows = [(name, *(_entry(cell, cell.line(name)) for cell in cells), _equality(cells, name)) for name in names]
-        if limits := [_limit(cell) for cell in cells if operation.is_rate and cell.limit_s()]:
-            rows.append(("**raw limit** (best of each round)", *limits, ""))
+        if operation.is_rate and any(cell.limit_s() for cell in cells):
+            rows.append(("**raw limit** (best of each round)", *map(_limit, cells), ""))
         heading = f"*{operation.value.capitalize()}*: {_HOW[operation]}"
         states = (f"`{cell.state}`" if cell.nbytes else "" for cell in cells)
         yield f"{heading}\n\n{_table(('', *states, 'bit-equal'), rows)}"
@@ -79,7 +84,7 @@ def notes(results: Iterable[Result]) -> str:
 
 
 def figure(cell: Cell, line: Line) -> Spread:
-    """What a table or a plot shows of a measured line: GB/s, MiB, ms or a ratio."""
+    """What a table or a plot shows of a measured line: GB/s, MiB, ms, percent or a ratio."""
     if cell.operation.is_rate:
         return cell.gbps(line)
     factor = _SAMPLE_FACTORS[cell.operation.unit]
@@ -88,7 +93,7 @@ def figure(cell: Cell, line: Line) -> Spread:
 
 def unit(operation: Operation) -> str:
     """The unit of `figure`."""
-    return "GB/s" if operation.is_rate else {"B": "MiB", "s": "ms", "": "ratio"}[operation.unit]
+    return "GB/s" if operation.is_rate else {"B": "MiB", "s": "ms", "": "ratio", "%": "%"}[operation.unit]
 
 
 def number(value: float) -> str:
@@ -112,20 +117,37 @@ def _limit_median(cell: Cell) -> str:
 def _entry(cell: Cell, line: Line) -> str:
     if line.missing:
         return "—"
-    parts = [_spread(figure(cell, line))]
+    parts = [_spread(figure(cell, line)), *_background(cell, line)]
     if cell.operation.is_rate and line.role is not Role.LIMIT:
         if of_limit := cell.of_limit(line):
             parts.append(f"{of_limit.median:.2f} of the limit")
         if cell.n_tensors >= _MANY_TENSORS:
             parts.append(f"{number(cell.us_per_tensor(line).median)} µs per tensor")
-        if cell.operation is Operation.SAVE and line.first:
+        if cell.operation.is_save and line.first:
             parts.append(f"first {number(cell.nbytes / line.first / 1e9)}")
     text = " · ".join(parts)
     return f"**{text}**" if line.role is Role.OURS else text
 
 
+def _background(cell: Cell, line: Line) -> list[str]:
+    """What else is known of a save in the background."""
+    parts = []
+    if cell.operation is Operation.STALL and line.role is not Role.LIMIT:
+        if times := cell.times_limit(line):
+            parts.append(f"{number(times.median)} × the copy")
+        parts.append(f"first {number((line.first or 0) * 1000)}")
+    if line.loops:
+        stall = Spread.of(loop.stall_s * 1000 for loop in line.later_loops())
+        step = Spread.of(loop.undisturbed_s * 1000 for loop in line.later_loops())
+        parts += [f"stall {number(stall.median)} ms", f"step {number(step.median)} ms"]
+    if line.durable_s and line.role is not Role.LIMIT:
+        parts.append(f"durable after {number(Spread.of(line.durable_s).median)} s")
+    return parts
+
+
 def _limit(cell: Cell) -> str:
-    return _spread(Spread.of(cell.nbytes / seconds / 1e9 for seconds in cell.limit_s()))
+    limit = cell.limit_s()
+    return _spread(Spread.of(cell.nbytes / seconds / 1e9 for seconds in limit)) if limit else "—"
 
 
 def _equality(cells: Sequence[Cell], name: str) -> str:

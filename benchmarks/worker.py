@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import memory
+from benchmarks import loop, memory
 from benchmarks.contenders import BY_NAME
 from benchmarks.files import fsync_tree
 from benchmarks.machine import version
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from benchmarks.contenders import Contender
     from benchmarks.states import State
+    from benchmarks.training import Training
 
 
 class Bench:
@@ -35,6 +36,9 @@ class Bench:
     def __init__(self) -> None:
         self._contender: Contender
         self._states: Any = None
+        self._devices: Any = None
+        self._training: Training
+        self._device = "cpu"
         self._state: State = {}
         self._fingerprint = ""
 
@@ -48,20 +52,31 @@ class Bench:
         self._contender = kind()
         import_s = time.perf_counter() - before
         self._states = importlib.import_module("benchmarks.states")
+        self._devices = importlib.import_module("benchmarks.device")
         return {"seconds": import_s, "version": version(kind.distribution)}
 
-    def build(self, state: str, scale: float) -> dict[str, Any]:
+    def build(self, state: str, scale: float, device: str) -> dict[str, Any]:
         """Makes the state that is saved and restored from now on."""
-        self._state = self._states.build(state, scale)
+        self._device = device
+        self._state = self._states.build(state, scale, device)
         self._fingerprint = self._states.fingerprint(self._state)
-        return {"nbytes": self._states.nbytes(self._state), "n_tensors": len(self._state)}
+        return self._size()
+
+    def build_training(self, scale: float, device: str) -> dict[str, Any]:
+        """Makes the training program whose state is saved from now on."""
+        self._device = device
+        self._training = importlib.import_module("benchmarks.training").Training(device, scale)
+        self._state = self._training.state()
+        return self._size()
 
     def save(self, path: Path) -> dict[str, Any]:
         """Saves durably: the time and the peak include the fsync, whoever does it."""
         gc.collect()
+        self._devices.drain(self._device)
         resident = memory.reset_peak()
         before = time.perf_counter()
         self._contender.save(self._state, path)
+        self._devices.drain(self._device)
         saved = time.perf_counter()
         if not self._contender.durable:
             fsync_tree(path)
@@ -71,16 +86,69 @@ class Bench:
 
     def load(self, path: Path) -> dict[str, Any]:
         """Loads over zeroed tensors and compares what came back, bit by bit."""
-        for tensor in self._state.values():
-            tensor.zero_()
+        self._zero()
         gc.collect()
+        self._devices.drain(self._device)
         resident = memory.reset_peak()
         before = time.perf_counter()
         loaded = self._contender.load(self._state, path)
+        self._devices.drain(self._device)
         after = time.perf_counter()
         peak = memory.peak_nbytes() - resident
         equal = self._states.fingerprint(loaded) == self._fingerprint
         return {"seconds": after - before, "peak_nbytes": peak, "equal": equal}
+
+    def stall(self, path: Path, *, overwrite: bool) -> dict[str, Any]:
+        """Saves in the background and waits for the durable end; `overwrite` changes everything in between."""
+        gc.collect()
+        self._devices.drain(self._device)
+        before = time.perf_counter()
+        complete = self._contender.start(self._state, path)
+        self._devices.settle(self._device)
+        returned = time.perf_counter()
+        if overwrite:
+            self._zero()
+        self._complete(complete, path)
+        return {"seconds": returned - before, "durable_s": time.perf_counter() - before}
+
+    def train(self, path: Path) -> dict[str, Any]:
+        """Trains with one save on the way, loads it, and compares it with the state at the call."""
+        expected: State = {}
+
+        def remember() -> None:
+            expected.update((name, tensor.clone()) for name, tensor in self._state.items())
+            self._devices.drain(self._device)
+
+        def step() -> None:
+            self._training.step()
+            self._devices.settle(self._device)
+
+        def start() -> Callable[[], None]:
+            complete = self._contender.start(self._state, path)
+            self._devices.settle(self._device)
+            return lambda: self._complete(complete, path)
+
+        gc.collect()
+        self._devices.drain(self._device)
+        trace = loop.run_loop(step, remember, start)
+        loaded = self._contender.load(self._state, path)
+        equal = self._states.is_equal(loaded, expected)
+        del loaded
+        expected.clear()
+        self._devices.release(self._device)
+        return {"trace": trace, "equal": equal}
+
+    def _complete(self, complete: Callable[[], object], path: Path) -> None:
+        complete()
+        if not self._contender.durable:
+            fsync_tree(path)
+
+    def _zero(self) -> None:
+        for tensor in self._state.values():
+            tensor.zero_()
+
+    def _size(self) -> dict[str, Any]:
+        return {"nbytes": self._states.nbytes(self._state), "n_tensors": len(self._state)}
 
 
 def _prefer(folder: Path) -> None:

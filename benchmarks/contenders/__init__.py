@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from benchmarks.contenders.base import Contender, Role
-from benchmarks.contenders.dcp import DistributedCheckpoint
+from benchmarks.contenders.dcp import (
+    DistributedCheckpoint,
+    DistributedCheckpointAsync,
+    DistributedCheckpointStager,
+)
 from benchmarks.contenders.fastsafetensors import FastSafetensors
 from benchmarks.contenders.memcpy import Memcpy
+from benchmarks.contenders.pinned_copy import PinnedCopy
 from benchmarks.contenders.runai import RunaiModelStreamer
 from benchmarks.contenders.safetensors_file import Safetensors, SafetensorsMap
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
-from benchmarks.contenders.sucrose_snapshot import SucroseSnapshot, SucroseUnverified
+from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
 from benchmarks.contenders.tensorizer import Tensorizer
-from benchmarks.contenders.torch_checkpointing import TorchCheckpointing
+from benchmarks.contenders.torch_checkpointing import TorchCheckpointing, TorchCheckpointingAsync
 from benchmarks.contenders.torch_pickle import TorchPickle
-from benchmarks.contenders.torchsnapshot import TorchSnapshot
+from benchmarks.contenders.torchsnapshot import TorchSnapshot, TorchSnapshotAsync
 
-__all__ = ["BY_NAME", "LOADERS", "SAVERS", "Contender", "Role"]
+__all__ = ["BY_NAME", "LOADERS", "SAVERS", "STALLERS", "Contender", "Role"]
 
 SAVERS: tuple[type[Contender], ...] = (
     SucroseSnapshot,
@@ -38,6 +43,24 @@ LOADERS: tuple[type[Contender], ...] = (
 )
 """What it would load with."""
 
-_ALL: tuple[type[Contender], ...] = (*LOADERS, SucroseFile, EngineDigest, EngineNoDigest, Memcpy)
+STALLERS: tuple[type[Contender], ...] = (
+    SucroseAsync,
+    DistributedCheckpointAsync,
+    DistributedCheckpointStager,
+    TorchSnapshotAsync,
+    TorchCheckpointingAsync,
+    TorchPickle,
+)
+"""What it would save with in the background, and ``torch.save`` beside them, which stalls until its end."""
+
+_ALL: tuple[type[Contender], ...] = (
+    *LOADERS,
+    SucroseFile,
+    EngineDigest,
+    EngineNoDigest,
+    Memcpy,
+    PinnedCopy,
+    *STALLERS,
+)
 
 BY_NAME: dict[str, type[Contender]] = {contender.name: contender for contender in _ALL}

@@ -10,12 +10,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor
 
     from benchmarks.states import State
+
+
+def already_complete() -> None:
+    """Waits for a save that was complete when it returned."""
 
 
 class Role(str, Enum):
@@ -24,7 +28,10 @@ class Role(str, Enum):
     OURS = "ours"
     PEER = "peer"
     LIMIT = "limit"
-    """What the hardware can do: the best of these in a round is the raw limit of that round."""
+    """What the hardware can do: the best of these in a round is the raw limit of that round.
+
+    Where the bytes take several `stage`s one after another, it is the slowest stage's best.
+    """
     NOTE = "note"
     """Shown for its own sake; no ratio refers to it."""
 
@@ -39,6 +46,8 @@ class Contender:
     """Whose version is reported."""
     peer: ClassVar[str | None] = None
     """Its folder below `.peers/`, where it has one."""
+    stage: ClassVar[str] = ""
+    """What a limit is the limit of; means nothing in other roles."""
     durable: ClassVar[bool] = False
     """Whether `save` itself leaves everything fsynced; where not, the harness adds the fsync."""
     note: ClassVar[str] = ""
@@ -47,6 +56,15 @@ class Contender:
     def save(self, state: State, path: Path) -> None:
         """Writes `state`. A contender that only loads writes a file that it can load."""
         raise NotImplementedError
+
+    def start(self, state: State, path: Path) -> Callable[[], object]:
+        """Starts a save and returns when the content of `state` may be changed.
+
+        What it returns waits until the save is complete. A contender that cannot save in the
+        background has nothing to wait for then.
+        """
+        self.save(state, path)
+        return already_complete
 
     def load(self, state: State, path: Path) -> Mapping[str, Tensor]:
         """Brings back what `save` wrote, into the tensors of `state` or into new ones."""

@@ -1,4 +1,4 @@
-"""The limit of a hot load: one copy from memory to memory."""
+"""The limit of a hot load and of a stall: one copy from memory to memory of the same device."""
 
 from __future__ import annotations
 
@@ -19,23 +19,33 @@ if TYPE_CHECKING:
 class Memcpy(Contender):
     name = "memcpy"
     role = Role.LIMIT
+    stage = "copy"
+    durable = True
     note = "a multi-threaded copy of one block of the state's size, both sides touched before"
 
     def __init__(self) -> None:
         self._torch = import_module("torch")
-        self._source = self._target = self._torch.empty(0)
+        self._block = self._copy = self._torch.empty(0)
 
     def save(self, state: State, path: Path) -> None:
-        """Keeps a copy in one block, and moves the tensors of `state` into another."""
+        """Copies the block with all tensors of `state`, which the first call moves there."""
         path.touch()
-        self._target = self._torch.cat([tensor.reshape(-1).view(self._torch.uint8) for tensor in state.values()])
-        self._source = self._target.clone()
+        if not self._block.numel():
+            self._gather(state)
+        self._copy.copy_(self._block, non_blocking=True)
+
+    def load(self, state: State, path: Path) -> Mapping[str, Tensor]:  # noqa: ARG002
+        self._block.copy_(self._copy, non_blocking=True)
+        return state
+
+    def _gather(self, state: State) -> None:
+        self._block = self._torch.cat([tensor.reshape(-1).view(self._torch.uint8) for tensor in state.values()])
+        self._copy = self._target(self._block)
         offset = 0
         for name, tensor in state.items():
             nbytes = tensor.numel() * tensor.itemsize
-            state[name] = self._target[offset : offset + nbytes].view(tensor.dtype).view(tensor.shape)
+            state[name] = self._block[offset : offset + nbytes].view(tensor.dtype).view(tensor.shape)
             offset += nbytes
 
-    def load(self, state: State, path: Path) -> Mapping[str, Tensor]:  # noqa: ARG002
-        self._target.copy_(self._source)
-        return state
+    def _target(self, block: Tensor) -> Tensor:
+        return self._torch.empty_like(block)

@@ -1,14 +1,15 @@
-"""Ours: ``Snapshot.take`` and ``Snapshot.restore``, in place."""
+"""Ours: ``Snapshot.take``, ``async_take`` and ``restore``, in place."""
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.contenders.base import Contender, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor
@@ -29,12 +30,15 @@ class SucroseSnapshot(Contender):
         self._snapshot, self._state_dict = sucrose.Snapshot, sucrose.StateDict
 
     def save(self, state: State, path: Path) -> None:
-        self._snapshot.take(str(path), {"state": self._state_dict(**state)})
+        self._snapshot.take(str(path), self._app_state(state))
 
     def load(self, state: State, path: Path) -> Mapping[str, Tensor]:
         target = self._state_dict(**state)
         self._snapshot(str(path)).restore({"state": target}, verify=self.verify)
         return dict(target)
+
+    def _app_state(self, state: State) -> dict[str, Any]:
+        return {"state": self._state_dict(**state)}
 
 
 class SucroseUnverified(SucroseSnapshot):
@@ -42,3 +46,12 @@ class SucroseUnverified(SucroseSnapshot):
     role = Role.NOTE
     note = "the same without checking the digests on load"
     verify = False
+
+
+class SucroseAsync(SucroseSnapshot):
+    name = "sucrose async_take"
+    note = "Snapshot.async_take, digests written, durable when wait returns"
+
+    def start(self, state: State, path: Path) -> Callable[[], object]:
+        pending = self._snapshot.async_take(str(path), self._app_state(state))
+        return partial(pending.wait)

@@ -1,15 +1,17 @@
-"""``torch_checkpointing``, the newest direct competitor, in its synchronous mode."""
+"""``torch_checkpointing``, the newest direct competitor, synchronous and asynchronous."""
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.contenders.base import Contender
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+    from types import ModuleType
 
     from torch import Tensor
 
@@ -27,7 +29,7 @@ class TorchCheckpointing(Contender):
         config = import_module("torch_checkpointing.config")
         storage = import_module("torch_checkpointing.storage.filesystem")
         self._manager = package.CheckpointManager.Config(
-            save=config.SyncCheckpointSaverConfig(),
+            save=self._saver_config(config),
             storage_config=storage.LocalFileSystemStorageConfig(use_direct_io=False),
         ).build()
 
@@ -37,3 +39,22 @@ class TorchCheckpointing(Contender):
     def load(self, state: State, path: Path) -> Mapping[str, Tensor]:
         loaded: Mapping[str, Tensor] = self._manager.load(str(path), into={"state": state})["state"]
         return loaded
+
+    def _saver_config(self, config: ModuleType) -> Any:
+        return config.SyncCheckpointSaverConfig()
+
+
+class TorchCheckpointingAsync(TorchCheckpointing):
+    name = "torch-checkpointing async"
+    note = "asynchronous, use_direct_io=False; the stall ends when lock() lets the program change its state"
+
+    def save(self, state: State, path: Path) -> None:
+        self.start(state, path)()
+
+    def start(self, state: State, path: Path) -> Callable[[], object]:
+        future = self._manager.save(str(path), {"state": state})
+        with self._manager.lock():  # entered once the content has been copied: its way of waiting for that
+            return partial(future.result)
+
+    def _saver_config(self, config: ModuleType) -> Any:
+        return config.AsyncCheckpointSaverConfig()
