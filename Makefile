@@ -28,7 +28,7 @@ demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed .peers/torchsnapshot native-tests
-	$(BIN)/python -m pytest
+	SUCROSE_FAKE_CUDA_LIBRARY=build/dev/tests/native/libfake_cuda.so $(BIN)/python -m pytest
 
 test-large: .venv/installed
 	$(BIN)/python -m pytest -m large

@@ -361,6 +361,7 @@ void bind_engine(py::module_ &module) {
                 if (Tracer *tracer = engine.tracer()) {
                     tracer->span({TraceTrack::Kind::program}, name, to_time_point(begin_s),
                                  to_time_point(end_s));
+                    tracer->flush();
                 }
             },
             py::arg("name"), py::arg("begin_s"), py::arg("end_s"))

@@ -110,6 +110,7 @@ void CopyLane::run(std::span<const DevicePart> parts, const CudaEvent &after, Do
             over->wait();
         } catch (...) {
             error = std::current_exception();
+            synchronize();
         }
         {
             const std::lock_guard guard(mutex_);
@@ -120,8 +121,10 @@ void CopyLane::run(std::span<const DevicePart> parts, const CudaEvent &after, Do
 }
 
 void CopyLane::synchronize() noexcept {
-    device_.driver()->cuStreamSynchronize(copies_.get());
-    device_.driver()->cuStreamSynchronize(moves_.get());
+    in_context(device_, [this] {
+        device_.driver()->cuStreamSynchronize(copies_.get());
+        device_.driver()->cuStreamSynchronize(moves_.get());
+    });
 }
 
 std::shared_ptr<CudaEvent> CopyLane::take_event() {

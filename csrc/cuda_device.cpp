@@ -4,25 +4,9 @@
 
 #include <utility>
 
-#include "error.h"
-
 namespace sucrose {
 
 using namespace cuda;
-
-namespace {
-
-// For destructors, which run on any thread: calls `release` with the device's context current,
-// unless that is gone, and everything in it.
-template <typename Release> void in_context(const CudaDevice &device, Release release) noexcept {
-    try {
-        const CurrentContext current(device);
-        release();
-    } catch (const Error &) {
-    }
-}
-
-} // namespace
 
 CudaDevice::CudaDevice(std::shared_ptr<const CudaDriver> driver, int ordinal)
     : driver_(std::move(driver)) {

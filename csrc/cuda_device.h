@@ -11,6 +11,7 @@
 
 #include "buffer_pool.h"
 #include "cuda_driver.h"
+#include "error.h"
 #include "handle.h"
 
 namespace sucrose {
@@ -47,6 +48,16 @@ public:
 private:
     const CudaDevice &device_;
 };
+
+// For destructors and after failures, on any thread: calls use() with the device's context current,
+// unless that is gone, and everything in it.
+template <typename Use> void in_context(const CudaDevice &device, Use use) noexcept {
+    try {
+        const CurrentContext current(device);
+        use();
+    } catch (const Error &) {
+    }
+}
 
 // A stream of the core's own, which does not wait for the legacy default stream. Whoever calls a
 // member has the device's context current.

@@ -72,9 +72,6 @@ bool Scheduler::start_one_locked(Job &job, bool &started) {
 }
 
 void Scheduler::retire(const Job &job) noexcept {
-    if (tracer_ != nullptr) {
-        tracer_->flush();
-    }
     const std::lock_guard lock(mutex_);
     std::erase_if(jobs_, [&job](const std::shared_ptr<Job> &other) { return other.get() == &job; });
     if (--unfinished_ == 0) {
@@ -179,6 +176,9 @@ void Job::conclude_if_over(std::unique_lock<std::mutex> lock) {
         }
         self->release();
         Scheduler &scheduler = self->scheduler_;
+        if (Tracer *tracer = scheduler.tracer()) {
+            tracer->flush();
+        }
         {
             const std::lock_guard guard(self->mutex_);
             self->error_ = std::move(error);

@@ -152,6 +152,10 @@ void ReadJob::process(const ChunkPtr &chunk) {
     }
 }
 
+void ReadJob::release() noexcept {
+    ready_.reset(); // whoever keeps the job must not keep the device
+}
+
 void ReadJob::take_cached(const ChunkPtr &chunk, const Range &range,
                           std::span<const std::byte> cached) {
     const TraceScope trace(scheduler_.tracer(), chunk->track(), "digest and scatter", range.nbytes);

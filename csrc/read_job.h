@@ -70,6 +70,7 @@ private:
 
     Range range_of(std::size_t ordinal) const noexcept;
     void process(const ChunkPtr &chunk) override;
+    void release() noexcept override;
     void read_buffered(const ChunkPtr &chunk, const Range &range);
     void read_direct(const ChunkPtr &chunk, const Range &range);
     void take_cached(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> cached);

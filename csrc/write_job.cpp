@@ -256,6 +256,7 @@ void WriteJob::complete() {
 
 void WriteJob::release() noexcept {
     on_devices_.clear();
+    ready_.reset();  // whoever keeps the job must not keep the device
     file_.abandon(); // nothing to do after complete()
 }
 

@@ -9,8 +9,8 @@ import pytest
 import sucrose
 
 TORCHSNAPSHOT = {
-    "torchsnapshot": ["RNGState", "Snapshot", "StateDict", "Stateful"],
-    "torchsnapshot.snapshot": ["Snapshot"],
+    "torchsnapshot": ["PendingSnapshot", "RNGState", "Snapshot", "StateDict", "Stateful"],
+    "torchsnapshot.snapshot": ["PendingSnapshot", "Snapshot"],
     "torchsnapshot.state_dict": ["StateDict"],
     "torchsnapshot.rng_state": ["RNGState"],
     "torchsnapshot.stateful": ["AppState", "Stateful"],
@@ -28,6 +28,7 @@ TORCHSNAPSHOT = {
 
 def test_the_package_has_exactly_its_documented_names() -> None:
     assert sucrose.__all__ == [
+        "PendingSnapshot",
         "RNGState",
         "RestoreReport",
         "Snapshot",
@@ -54,6 +55,7 @@ def test_programs_written_for_torchsnapshot_find_their_names(module: str) -> Non
 def test_both_import_names_mean_the_same_classes() -> None:
     import torchsnapshot
 
+    assert torchsnapshot.PendingSnapshot is sucrose.PendingSnapshot
     assert torchsnapshot.Snapshot is sucrose.Snapshot
     assert torchsnapshot.StateDict is sucrose.StateDict
 

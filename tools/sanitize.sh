@@ -17,5 +17,6 @@ python -m pip --python $environment/bin/python install --quiet --no-deps --no-bu
 
 # Python was built without the sanitizer: its runtime has to come first, with the C++ library whose exceptions it
 # watches, and leaks are not looked for, as most of them are Python's own. Benchmarks have nothing to say here.
-LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+SUCROSE_FAKE_CUDA_LIBRARY=build/asan/tests/native/libfake_cuda.so \
+  LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
   $environment/bin/python -m pytest --ignore tests/test_benchmarks.py

@@ -1,7 +1,8 @@
 """Checkpoints for PyTorch: application state to storage and back at the speed of the hardware.
 
-`Snapshot` saves and restores whole applications, `save` and `load` single files that torch reads
-too. Importing this package is light; each name brings in what it needs when it is first used.
+`Snapshot` saves and restores whole applications, in the background where wanted, `save` and `load`
+single files that torch reads too. Importing this package is light; each name brings in what it needs
+when it is first used.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sucrose.engine import build_info as build_info
+    from sucrose.snapshot.pending import PendingSnapshot as PendingSnapshot
     from sucrose.snapshot.restore import RestoreReport as RestoreReport
     from sucrose.snapshot.rng_state import RNGState as RNGState
     from sucrose.snapshot.single_file import load as load
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sucrose.snapshot.verify import VerifyReport as VerifyReport
 
 _HOME = {
+    "PendingSnapshot": "sucrose.snapshot.pending",
     "RNGState": "sucrose.snapshot.rng_state",
     "RestoreReport": "sucrose.snapshot.restore",
     "Snapshot": "sucrose.snapshot.snapshot",
@@ -34,6 +37,7 @@ _HOME = {
 }
 
 __all__ = [
+    "PendingSnapshot",
     "RNGState",
     "RestoreReport",
     "Snapshot",

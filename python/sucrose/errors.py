@@ -8,8 +8,9 @@ SucroseError
 ├── UnsafeObjectError                         restoring would unpickle more than the weights_only subset
 ├── StateMismatchError (RuntimeError)         the program's state and the snapshot do not fit together
 ├── UnsupportedError (TypeError)              a value that cannot be saved, such as a meta tensor
+├── CancelledError                            the save was cancelled, and nothing was committed
 ├── CudaError                                 the CUDA driver refused a call
-├── ForkError                                 the engine was used in a forked child
+├── ForkError                                 an engine or a pending save was used in a forked child
 └── ConfigError (ValueError)                  an option or environment variable has a bad value
 
 Every error carries what it is about: `path`, `key` and `offset` are None where they do not apply.
@@ -72,12 +73,16 @@ class UnsupportedError(SucroseError, TypeError):
     """The value cannot be saved."""
 
 
+class CancelledError(SucroseError):
+    """The save was cancelled before its commit."""
+
+
 class CudaError(SucroseError):
     """A CUDA driver call failed."""
 
 
 class ForkError(SucroseError):
-    """The engine was first used in another process and does not survive a fork."""
+    """The engine or the pending save belongs to another process and does not survive a fork."""
 
 
 class ConfigError(SucroseError, ValueError):

@@ -11,8 +11,13 @@
 | `SUCROSE_DIRECT_MIN_NBYTES` | `direct_min_nbytes` | 1 MiB | smaller files go through the page cache |
 | `SUCROSE_MAX_FILE_NBYTES` | `max_file_nbytes` | 16 GiB | past it a snapshot begins another data file |
 | `SUCROSE_MAX_CHUNK_NBYTES` | `max_chunk_nbytes` | 0 | larger tensors are listed as several pieces; 0 never |
+| `SUCROSE_CUDA_DRIVER` | `cuda_driver` | `auto` | the system's `libcuda.so.1`, `off`, or the path of a driver |
+| `SUCROSE_STAGING` | `staging` | `auto` | where `async_take` copies to: `device`, `host`, or by free memory |
+| `SUCROSE_STAGING_NBYTES` | `staging_nbytes` | 0 | host memory for that; 0 is half of what is free |
+| `SUCROSE_TRACE` | `trace` |  | file for a trace of the pipeline; `%p` becomes the process id |
 
-The `engine` and I/O options are read when the engine is first used, the rest by each `take`.
+The `engine`, I/O, `cuda_driver` and `trace` options are read when the engine is first used, the rest by each
+`take`.
 """
 
 from __future__ import annotations
@@ -30,7 +35,9 @@ _ALLOWED = {
     "engine": ("auto", "native", "reference"),
     "io_backend": ("auto", "io_uring", "threads"),
     "read_mode": ("auto", "buffered", "direct"),
+    "staging": ("auto", "host", "device"),
 }
+_FREE_TEXT = frozenset({"cuda_driver", "trace"})
 _MINIMUM = {"ring_slots": 1, "io_depth": 1}
 
 
@@ -47,6 +54,10 @@ class Options:
     direct_min_nbytes: int = 1 << 20
     max_file_nbytes: int = 16 << 30
     max_chunk_nbytes: int = 0
+    cuda_driver: str = "auto"
+    staging: str = "auto"
+    staging_nbytes: int = 0
+    trace: str = ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Options:
@@ -67,6 +78,8 @@ def _parse(name: str, variable: str, text: str) -> str | int:
     if name in _ALLOWED:
         if text not in _ALLOWED[name]:
             raise ConfigError(f"{variable}={text!r}: expected one of {', '.join(_ALLOWED[name])}")
+        return text
+    if name in _FREE_TEXT:
         return text
     minimum = _MINIMUM.get(name, 0)
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from importlib.metadata import distributions
 
-from sucrose import RNGState, Snapshot, StateDict, Stateful
+from sucrose import PendingSnapshot, RNGState, Snapshot, StateDict, Stateful
 
-__all__ = ["RNGState", "Snapshot", "StateDict", "Stateful"]
+__all__ = ["PendingSnapshot", "RNGState", "Snapshot", "StateDict", "Stateful"]
 
 
 def _warn_of_other_owners() -> None:

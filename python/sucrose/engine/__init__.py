@@ -6,7 +6,9 @@ Only this package imports the native core.
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 from sucrose.engine.base import (
@@ -17,6 +19,7 @@ from sucrose.engine.base import (
     Extents,
     ReadResult,
     ReadTicket,
+    Staging,
     Strides,
     Ticket,
     WriteResult,
@@ -33,11 +36,13 @@ __all__ = [
     "Extents",
     "ReadResult",
     "ReadTicket",
+    "Staging",
     "Strides",
     "Ticket",
     "WriteResult",
     "WriteTicket",
     "build_info",
+    "fail_exit",
     "get_engine",
     "make_engine",
 ]
@@ -103,6 +108,24 @@ def build_info() -> dict[str, str]:
     except ImportError as error:
         return {"engine": f"reference only: {error}"}
     return dict(_core.build_info())
+
+
+def fail_exit() -> None:
+    """Makes the process end with a status other than 0. For handlers of `atexit` only.
+
+    The native core changes a status of 0 to 1 when the C library exits, and leaves any other. Plain
+    Python cannot: nobody tells it the status, and an exception in an `atexit` handler changes
+    nothing. There the process ends at once, with status 1; handlers that were registered before
+    this package was imported do not run.
+    """
+    try:
+        from sucrose import _core
+    except ImportError:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):  # a stream may be None, broken or closed
+                stream.flush()
+        os._exit(1)
+    _core.fail_exit()
 
 
 def _forget_inherited_lock() -> None:

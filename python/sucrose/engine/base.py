@@ -1,8 +1,8 @@
 """The interface between Python and an engine.
 
 An engine knows bytes, files and addresses: no tensors, names or manifests. A file is the
-concatenation of *extents* of host memory and is digested in chunks of `CHUNK_NBYTES`, counted
-from the first byte of the file. `native` and `reference` implement the interface with the same
+concatenation of *extents* of memory, of the host or of a CUDA device, and is digested in chunks of
+`CHUNK_NBYTES`, counted from the first byte of the file. `native` and `reference` implement the interface with the same
 bytes and the same results.
 """
 
@@ -38,13 +38,17 @@ class Strides:
 
 @dataclass(slots=True)
 class Extents:
-    """Pieces of host memory, in file order. The arrays have equal lengths."""
+    """Pieces of memory, in file order. The arrays have equal lengths, but for an empty `devices`."""
 
     addresses: array[int] = field(default_factory=lambda: array("Q"))
     nbytes: array[int] = field(default_factory=lambda: array("Q"))
     strided: list[Strides] = field(default_factory=list)
     keep_alive: list[Any] = field(default_factory=list)
-    """Owners of the memory: held until the operation has ended."""
+    """Owners of the memory: held until the operation has ended, or a write has staged it."""
+    devices: array[int] = field(default_factory=lambda: array("b"))
+    """Ordinal of each extent's CUDA device, -1 for host memory; empty where all is host memory."""
+    streams: dict[int, int] = field(default_factory=dict)
+    """The caller's current stream on each of those devices: copies wait for the work on it."""
 
     def append(self, address: int, nbytes: int) -> None:
         """Adds `nbytes` bytes at `address`."""
@@ -56,6 +60,17 @@ class Extents:
         address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
         self.append(address or 0, len(data))
         self.keep_alive.append(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staging:
+    """Asks a write to copy its sources first, so that they are free long before the file is complete."""
+
+    mode: str = "auto"
+    """``"device"`` (a copy on the device), ``"host"``, or ``"auto"``: the best that there is memory for."""
+    budget_nbytes: int
+    """Bound of the host memory that staging takes, of all writes under way together; a write for which
+    less is left blocks instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +115,35 @@ class Ticket(Protocol):
 
 
 class WriteTicket(Ticket, Protocol):
-    """A write under way."""
+    """A write under way.
+
+    Without `Staging` the sources are safe and staged when the whole write has ended.
+    """
+
+    def wait_safe(self, timeout_s: float | None = None) -> None:
+        """Blocks until the program may change the sources.
+
+        Host memory has been copied then. Device memory has been, or will have been before anything
+        runs that the program puts on the streams of `Extents.streams` from now on. Raises like
+        `wait`.
+        """
+        ...
+
+    def wait_staged(self, timeout_s: float | None = None) -> None:
+        """Blocks until the sources may be freed, and lets go of `keep_alive`; raises like `wait`."""
+        ...
+
+    def staged(self) -> bool:
+        """Whether `wait_staged` would return at once; raises like `wait`."""
+        ...
+
+    def staging(self) -> str:
+        """Where the sources were copied to: ``"device"`` or ``"host"``.
+
+        ``"blocking"`` where the budget was too small, so that they were safe only when written;
+        ``"none"`` where no staging was asked for.
+        """
+        ...
 
     def wait(self, timeout_s: float | None = None) -> WriteResult:
         """Blocks until the file is complete (and durable, if asked for).
@@ -128,7 +171,15 @@ class Engine(Protocol):
         """``"native"`` or ``"reference"``."""
         ...
 
-    def write(self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True) -> WriteTicket:
+    def write(
+        self,
+        path: str,
+        sources: Extents,
+        *,
+        digest: bool = True,
+        durable: bool = True,
+        staging: Staging | None = None,
+    ) -> WriteTicket:
         """Creates `path` (which must not exist) from `sources`, one after another.
 
         `durable` includes an fsync of the file, not of its directory.
@@ -168,6 +219,14 @@ class Engine(Protocol):
 
     def crc32(self, sources: Extents) -> list[int]:
         """CRC-32 (as zlib's) of each contiguous extent, computed in parallel."""
+        ...
+
+    def reaches_device(self, ordinal: int) -> bool:
+        """Whether extents may lie on this CUDA device; where not they are a `ValueError`."""
+        ...
+
+    def trace(self, name: str, begin_s: float, end_s: float) -> None:
+        """Adds a span to the trace of the pipeline, times from `time.perf_counter()`."""
         ...
 
     def sync(self, paths: Sequence[str]) -> None:

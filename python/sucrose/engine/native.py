@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from array import array
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from sucrose.engine.base import (
     WriteResult,
 )
 from sucrose.options import Options
+
+logger = logging.getLogger(__name__)
 
 if _core.CHUNK_NBYTES != CHUNK_NBYTES:
     raise ImportError("sucrose._core belongs to another version of sucrose: reinstall torch-sucrose")
@@ -66,8 +69,8 @@ def _is_over(ticket: Any) -> bool:
         ticket.wait()
     except KeyboardInterrupt:
         return False  # that it was raised does not mean that the wait came to an end
-    except (OSError, ValueError, MemoryError):
-        pass  # nobody is left who could be told
+    except Exception:  # noqa: BLE001, S110 - nobody is left who could be told
+        pass
     return True
 
 
@@ -124,6 +127,7 @@ class NativeEngine:
             cuda_driver=options.cuda_driver,
             trace=options.trace,
         )
+        self._warned_of: set[str] = set()
 
     def write(
         self,
@@ -212,4 +216,9 @@ class NativeEngine:
         self._engine.trace(name, begin_s, end_s)
 
     def stats(self) -> dict[str, Any]:
-        return {"engine": self.name, **self._engine.stats()}
+        stats = {"engine": self.name, **self._engine.stats()}
+        for what, why in stats["cuda_fallbacks"].items():
+            if what not in self._warned_of:
+                self._warned_of.add(what)
+                logger.warning("saving and restoring go without %s, and are slower: %s", what, why)
+        return stats

@@ -22,6 +22,7 @@ from sucrose.engine.base import (
     CorruptChunk,
     Extents,
     ReadResult,
+    Staging,
     WriteResult,
 )
 from sucrose.engine.blocks import blocks_of, memory_at
@@ -40,6 +41,7 @@ class FinishedTicket(Generic[_Result]):
     nbytes: int
     result: _Result | None = None
     error: OSError | None = None
+    staging_mode: str = "none"
 
     def progress(self) -> tuple[int, int]:
         """Bytes done and bytes in all."""
@@ -47,6 +49,23 @@ class FinishedTicket(Generic[_Result]):
 
     def cancel(self) -> None:
         """Comes too late: nothing is left to stop."""
+
+    def staged(self) -> bool:
+        """Always, once the error that there may be is raised."""
+        self.wait()
+        return True
+
+    def wait_safe(self, timeout_s: float | None = None) -> None:
+        """Raises the operation's error."""
+        self.wait(timeout_s)
+
+    def wait_staged(self, timeout_s: float | None = None) -> None:
+        """Raises the operation's error."""
+        self.wait(timeout_s)
+
+    def staging(self) -> str:
+        """``"blocking"`` where staging was asked for: the file was written instead."""
+        return self.staging_mode
 
     def wait(self, timeout_s: float | None = None) -> _Result:  # noqa: ARG002 - it has ended
         """Returns the result or raises the operation's error."""
@@ -69,16 +88,25 @@ class ReferenceEngine:
         return "reference"
 
     def write(
-        self, path: str, sources: Extents, *, digest: bool = True, durable: bool = True
+        self,
+        path: str,
+        sources: Extents,
+        *,
+        digest: bool = True,
+        durable: bool = True,
+        staging: Staging | None = None,
     ) -> FinishedTicket[WriteResult]:
         """Creates `path` from `sources`; see `Engine.write`."""
+        _check_host_memory(sources)
         nbytes = sum(sources.nbytes)
+        mode = "none" if staging is None else "blocking"
         try:
             digests = _write_file(path, sources, digest=digest, durable=durable)
         except OSError as error:
-            return FinishedTicket(nbytes=nbytes, error=error)
+            return FinishedTicket(nbytes=nbytes, error=error, staging_mode=mode)
         self._count(files_written=1, nbytes_written=nbytes)
-        return FinishedTicket(nbytes=nbytes, result=WriteResult(nbytes=nbytes, digests=digests))
+        result = WriteResult(nbytes=nbytes, digests=digests)
+        return FinishedTicket(nbytes=nbytes, result=result, staging_mode=mode)
 
     def read(
         self,
@@ -93,6 +121,7 @@ class ReferenceEngine:
         max_inflight_nbytes: int = 0,  # noqa: ARG002 - one chunk is all it ever takes
     ) -> FinishedTicket[ReadResult]:
         """Fills `destinations` from `path`; see `Engine.read`."""
+        _check_host_memory(destinations)
         _check_read(offsets, destinations, file_nbytes, digests)
         nbytes = sum(destinations.nbytes)
         try:
@@ -129,6 +158,13 @@ class ReferenceEngine:
             zlib.crc32(memory_at(address, nbytes)) if nbytes else 0
             for address, nbytes in zip(sources.addresses, sources.nbytes, strict=True)
         ]
+
+    def reaches_device(self, ordinal: int) -> bool:  # noqa: ARG002 - it knows of none
+        """Never: tensors of devices come here as copies on the host."""
+        return False
+
+    def trace(self, name: str, begin_s: float, end_s: float) -> None:
+        """Keeps no trace."""
 
     def sync(self, paths: Sequence[str]) -> None:
         """Calls fsync on files and directories, one after another; the first failure is raised."""
@@ -277,6 +313,11 @@ class _ChunkReader:
                 raise OSError(errno.EIO, f"ended early, at byte {offset}", self._path)
             chunk = chunk[got:]
             offset += got
+
+
+def _check_host_memory(extents: Extents) -> None:
+    if any(device >= 0 for device in extents.devices):
+        raise ValueError("the reference engine reaches host memory only, not that of CUDA devices")
 
 
 def _check_read(offsets: array[int], destinations: Extents, file_nbytes: int, digests: bytes) -> None:

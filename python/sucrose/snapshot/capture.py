@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from sucrose.engine import Engine
 from sucrose.snapshot.flatten import FlatState, encode_key, flatten
 from sucrose.snapshot.rng_state import RNGState
 from sucrose.snapshot.tensors import (
-    HostMemory,
     Kind,
+    Memory,
     is_picklable,
     kind_of,
     plain_memory,
@@ -32,15 +33,15 @@ class CapturedState:
     """A state that is ready to be planned."""
 
     flat: FlatState
-    dense: dict[str, HostMemory] = field(default_factory=dict)
+    dense: dict[str, Memory] = field(default_factory=dict)
     """Tensors to be written by their bytes, by logical path."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Tensors whose bytes are those of another path: tied weights are stored once."""
     pickled_tensors: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None) -> CapturedState:
-    """Takes the state dicts of a checked `app_state`.
+def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None, engine: Engine) -> CapturedState:
+    """Takes the state dicts of a checked `app_state`, to be written by `engine`.
 
     The random generators' state comes first, and is set back to that at the end: state_dict()
     functions may draw from them.
@@ -56,13 +57,13 @@ def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None) -> Capt
         for key, stateful in others:
             flatten(stateful.state_dict(), f"{RANK}/{encode_key(key)}", flat)
         captured = CapturedState(flat)
-        _sort_tensors(captured, prepare)
+        _sort_tensors(captured, prepare, engine)
     finally:
         generators.load_state_dict(before)
     return captured
 
 
-def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None) -> None:
+def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None, engine: Engine) -> None:
     for path, given in captured.flat.tensors:
         tensor = given if prepare is None else prepare(path.partition("/")[2], given, False)
         memory = plain_memory(tensor)
@@ -74,7 +75,7 @@ def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None) -> Non
             if kind is Kind.OBJECT:
                 captured.flat.objects.append((path, tensor))
                 continue
-            memory = source_memory(tensor)
+            memory = source_memory(tensor, engine)
         if memory.nbytes == 0 and is_picklable(tensor.dtype):  # torchsnapshot cannot read a range of no bytes
             captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
             continue
@@ -91,8 +92,8 @@ def _find_aliases(captured: CapturedState) -> None:
             captured.aliases[path] = first
 
 
-def _identity(memory: HostMemory) -> object:
+def _identity(memory: Memory) -> object:
     """Equal for tensors that are the same bytes in the same order."""
     if memory.strides is None:
-        return memory.address, memory.nbytes
-    return memory.address, memory.nbytes, memory.strides, memory.tensor.shape
+        return memory.device, memory.address, memory.nbytes
+    return memory.device, memory.address, memory.nbytes, memory.strides, memory.tensor.shape

@@ -13,7 +13,7 @@ from sucrose.formats.manifest import BUFFER_PROTOCOL, ChunkedTensorEntry, Entry,
 from sucrose.formats.safetensors import MAX_HEADER_NBYTES, HeaderEntry, encode_header, entry_nbytes_bound
 from sucrose.options import Options
 from sucrose.snapshot.capture import RANK, CapturedState
-from sucrose.snapshot.tensors import DTYPE_NAMES, ITEMSIZES, HostMemory
+from sucrose.snapshot.tensors import DTYPE_NAMES, ITEMSIZES, Memory
 
 _PREFIX = len(f"{RANK}/")  # of a path; names in data files have none
 _HEADER_BUDGET_NBYTES = MAX_HEADER_NBYTES * 9 // 10
@@ -105,7 +105,7 @@ def plan_data_files(captured: CapturedState, options: Options) -> tuple[list[Dat
     return files, entries
 
 
-def _header_entry(path: str, memory: HostMemory) -> HeaderEntry:
+def _header_entry(path: str, memory: Memory) -> HeaderEntry:
     return HeaderEntry(path[_PREFIX:], DTYPE_NAMES[memory.dtype], list(memory.tensor.shape), memory.nbytes)
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+MAX_UNDER_WAY = 64
+"""Tickets to have at one time: each holds a file open, and snapshots may have thousands of files."""
+
 _PATIENCE_S = 2.0
 _REFRESH_S = 0.1
-_MAX_UNDER_WAY = 64  # each ticket holds a file open, and snapshots may have thousands of files
 
 
 def wait_showing_progress(tickets: Iterable[Any], description: str, *, show: bool | None) -> list[Any]:
     """Waits for all `tickets` and returns their results, in order.
 
     Args:
-        tickets: from one engine; an iterator that submits as it goes is asked for no more than 64
-            before the oldest has ended.
+        tickets: from one engine; an iterator that submits as it goes is asked for no more than
+            `MAX_UNDER_WAY` before the oldest has ended.
         description: what stands before the bar.
         show: a bar always, never, or (None) on a terminal after two seconds.
 
@@ -28,14 +30,19 @@ def wait_showing_progress(tickets: Iterable[Any], description: str, *, show: boo
     """
     results: list[Any] = []
     under_way: deque[Any] = deque()
-    bar = _Bar(description, show)
+    bar = ProgressBar(description, show)
+
+    def wait_for_oldest() -> None:
+        results.append(bar.wait(under_way))
+        under_way.popleft()
+
     try:
         for ticket in tickets:
             under_way.append(ticket)
-            if len(under_way) == _MAX_UNDER_WAY:
-                results.append(bar.wait(under_way))
+            if len(under_way) == MAX_UNDER_WAY:
+                wait_for_oldest()
         while under_way:
-            results.append(bar.wait(under_way))
+            wait_for_oldest()
     except BaseException:
         cancel_and_wait(under_way)
         raise
@@ -54,7 +61,18 @@ def cancel_and_wait(tickets: Iterable[Any]) -> None:
             ticket.wait()
 
 
-class _Bar:
+def ends_within(ticket: Any, timeout_s: float) -> bool:
+    """Waits for a ticket, no longer than `timeout_s`; raises its error."""
+    try:
+        ticket.wait(timeout_s)
+    except TimeoutError as error:
+        if error.errno is not None:  # the storage's own time-out, not ours
+            raise
+        return False
+    return True
+
+
+class ProgressBar:
     """Appears once somebody has waited long enough."""
 
     def __init__(self, description: str, show: bool | None) -> None:
@@ -64,23 +82,22 @@ class _Bar:
         self._bar: Any = None
         self._ended_nbytes = 0
 
-    def wait(self, under_way: deque[Any]) -> Any:
-        """Waits for the oldest, takes it off and returns its result."""
+    def wait(self, under_way: Sequence[Any]) -> Any:
+        """Waits for the first of the tickets, which is not to come again, and returns its result."""
         ticket = under_way[0]
         if self._show:
-            while not _is_done(ticket):
+            while not ends_within(ticket, _REFRESH_S):
                 self._update(under_way)
             self._update(under_way)
             self._ended_nbytes += ticket.progress()[1]
-        result = ticket.wait()
-        under_way.popleft()
-        return result
+        return ticket.wait()
 
     def close(self) -> None:
+        """Ends the line, if there is one."""
         if self._bar is not None:
             self._bar.close()
 
-    def _update(self, under_way: deque[Any]) -> None:
+    def _update(self, under_way: Sequence[Any]) -> None:
         if self._bar is None:
             if time.monotonic() < self._deadline:
                 return
@@ -90,13 +107,3 @@ class _Bar:
         progress = [ticket.progress() for ticket in under_way]
         self._bar.total = self._ended_nbytes + sum(total for _, total in progress)
         self._bar.update(self._ended_nbytes + sum(done for done, _ in progress) - self._bar.n)
-
-
-def _is_done(ticket: Any) -> bool:
-    try:
-        ticket.wait(_REFRESH_S)
-    except TimeoutError as error:
-        if error.errno is not None:  # the storage's own time-out, not ours
-            raise
-        return False
-    return True

@@ -1,8 +1,8 @@
 """Reading tensors: from pieces of files into memory, in as few requests as there are files.
 
 A `ReadBatch` collects what is wanted, then reads it at once. Pieces go straight into the tensors'
-memory where the engine can write there; where it cannot (another device, another dtype, overlapping
-elements) they go through a temporary tensor and `Tensor.copy_`.
+memory where the engine can write there; where it cannot (a device that it does not reach, another
+dtype, overlapping elements) they go through a temporary tensor and `Tensor.copy_`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sucrose.formats.manifest import TensorEntry
 from sucrose.snapshot.progress import wait_showing_progress
 from sucrose.snapshot.tensors import (
     DTYPES,
-    HostMemory,
+    Memory,
     destination_memory,
     empty_like_entry,
     extents_of,
@@ -32,7 +32,7 @@ from sucrose.storage import LocalDirectory
 
 class _Piece(msgspec.Struct, gc=False):
     begin: int
-    memory: HostMemory
+    memory: Memory
     key: str
 
 
@@ -79,16 +79,16 @@ class ReadBatch:
         if into.numel() == 0:
             return
         dtype = DTYPES[entry.dtype]
-        memory = destination_memory(into) if into.dtype == dtype else None
+        memory = destination_memory(into, self._engine) if into.dtype == dtype else None
         if memory is None:
             temporary = empty_like_entry(dtype, entry.shape)
-            memory = destination_memory(temporary)
+            memory = destination_memory(temporary, self._engine)
             assert memory is not None  # it is new, contiguous and on the host
             self._afterwards.append(lambda: into.copy_(temporary))
             fresh = True
         self.add_memory(entry, memory, key, fresh=fresh)
 
-    def add_memory(self, entry: TensorEntry, memory: HostMemory, key: str, *, fresh: bool) -> None:
+    def add_memory(self, entry: TensorEntry, memory: Memory, key: str, *, fresh: bool) -> None:
         """Like `add`, for memory that takes the bytes as they are."""
         begin = 0 if entry.byte_range is None else entry.byte_range[0]
         piece = _Piece(begin, memory, key)
@@ -194,7 +194,11 @@ def _keep_last_writers(pieces: dict[str, list[_Piece]]) -> None:
     count = sum(map(len, pieces.values()))
     if len({piece.memory.address for of_file in pieces.values() for piece in of_file}) == count:
         return
-    writers = {(p.memory.address, p.memory.nbytes, p.memory.strides): p for of_file in pieces.values() for p in of_file}
+    writers = {
+        (p.memory.device, p.memory.address, p.memory.nbytes, p.memory.strides): p
+        for of_file in pieces.values()
+        for p in of_file
+    }
     if len(writers) < count:
         kept = set(map(id, writers.values()))
         for of_file in pieces.values():

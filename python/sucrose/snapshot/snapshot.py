@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
-from sucrose.engine import CHUNK_NBYTES, Engine, get_engine
-from sucrose.errors import CorruptionError, IncompleteSnapshotError, UnsupportedError
-from sucrose.formats.index import INDEX_FILE, SnapshotIndex, decode_index
-from sucrose.formats.manifest import (
-    METADATA_FILE,
-    Entry,
-    SnapshotMetadata,
-    decode_metadata,
-)
-from sucrose.options import current_options
+from sucrose.engine import Staging, get_engine
+from sucrose.engine.host_memory import free_host_nbytes
+from sucrose.errors import CorruptionError, UnsupportedError
+from sucrose.formats.index import INDEX_FILE, SnapshotIndex
+from sucrose.formats.manifest import METADATA_FILE, Entry, SnapshotMetadata
+from sucrose.options import Options, current_options
 from sucrose.snapshot.allocation import collector_paused
-from sucrose.snapshot.capture import RANK, PrepareTensor, capture
+from sucrose.snapshot.arguments import check_single_process, check_storage_options, check_target
+from sucrose.snapshot.capture import RANK, PrepareTensor
+from sucrose.snapshot.commit_queue import QueuedTake
+from sucrose.snapshot.contents import load_index, load_metadata, load_stored_object
 from sucrose.snapshot.entries import find_entry
 from sucrose.snapshot.flatten import encode_key
-from sucrose.snapshot.objects import load_object
+from sucrose.snapshot.pending import PendingSnapshot
+from sucrose.snapshot.process_end import COMMITS, commit_in_background
 from sucrose.snapshot.reading import ReadBatch
 from sucrose.snapshot.restore import RestoreReport, StateReader, restore_app_state
 from sucrose.snapshot.stateful import AppState, check_app_state
-from sucrose.snapshot.take import TakeStats, record_of, write_snapshot
-from sucrose.snapshot.verify import Problem, VerifyReport, ranges_by_file, verify_files
+from sucrose.snapshot.take import StartedTake, start_take
+from sucrose.snapshot.take_stats import TakeStats
+from sucrose.snapshot.verify import Problem, VerifyReport, verify_files
 from sucrose.storage import LocalDirectory, local_path
 
 
@@ -70,8 +70,8 @@ class Snapshot:
         self._metadata: SnapshotMetadata | None = None
         self._index: SnapshotIndex | None = None
         self._stats: TakeStats | None = None
-        _check_storage_options(storage_options)
-        _check_single_process(pg)
+        check_storage_options(storage_options)
+        check_single_process(pg)
 
     @classmethod
     def take(
@@ -112,26 +112,67 @@ class Snapshot:
                 snapshot.
             OSError: writing failed; nothing was committed.
         """
-        check_app_state(app_state)
-        _check_storage_options(storage_options)
-        _check_single_process(pg)
-        target = os.path.abspath(local_path(path))
-        _check_target(target, overwrite)
-        started = time.perf_counter()
-        with torch.no_grad(), collector_paused():
-            captured = capture(app_state, _custom_tensor_prepare_func)
-        snapshot = cls(path, pg, storage_options)
-        snapshot._metadata, snapshot._stats = write_snapshot(
-            target,
-            captured,
-            options=current_options(),
-            engine=get_engine(),
-            durable=durable,
-            overwrite=overwrite,
-            show_progress=progress,
-            capture_s=time.perf_counter() - started,
+        COMMITS.raise_untold()
+        earlier = COMMITS.under_way()
+        take = _start(path, app_state, pg, storage_options, _custom_tensor_prepare_func, durable, overwrite, progress)
+        try:
+            take.wait_written()
+            for queued in earlier:
+                COMMITS.wait_ended(queued)
+        except BaseException:
+            take.abandon()
+            raise
+        return cls._refer(path, pg, storage_options, *take.commit())
+
+    @classmethod
+    def async_take(
+        cls,
+        path: str | os.PathLike[str],
+        app_state: AppState,
+        pg: Any = None,
+        replicated: list[str] | None = None,  # noqa: ARG003  # means nothing with one rank
+        storage_options: Mapping[str, Any] | None = None,
+        _custom_tensor_prepare_func: PrepareTensor | None = None,
+        *,
+        durable: bool = True,
+        overwrite: bool = False,
+    ) -> PendingSnapshot:
+        """Like `take`, but returns as soon as `app_state` may be changed; the rest goes on meanwhile.
+
+        Tensors are copied to memory before it returns, on the device or on the host, as far as there
+        is room for them; with too little room it returns when they are written. Several snapshots
+        may be pending: they are committed in the order of the calls. A pending snapshot is committed
+        whether or not anybody waits for it, also when the program ends.
+
+        Args:
+            path: as for `take`, and so are the others.
+            app_state: names to statefuls; may be changed, resized and freed afterwards.
+            pg: process group.
+            replicated: globs of values that are equal on all ranks.
+            storage_options: for the storage.
+            _custom_tensor_prepare_func: called before this returns.
+            durable: fsync everything before the commit.
+            overwrite: replace a snapshot that is at `path` when this one is committed.
+
+        Returns:
+            What to wait for, ask and cancel.
+
+        Raises:
+            Exception: as `take`; and the error of an earlier `async_take` that failed, where nobody
+                has been told of it yet. Nothing was begun then. Errors of writing are raised by
+                `PendingSnapshot.wait`, by the next take, or reported when the program ends.
+        """
+        COMMITS.raise_untold()
+        take = _start(
+            path, app_state, pg, storage_options, _custom_tensor_prepare_func, durable, overwrite, in_background=True
         )
-        return snapshot
+        queued = QueuedTake(take, os.fspath(path))
+        try:
+            commit_in_background(queued)
+            return PendingSnapshot(queued, partial(cls._refer, path, pg, storage_options))
+        except BaseException:
+            COMMITS.cancel(queued)
+            raise
 
     def restore(
         self,
@@ -229,7 +270,7 @@ class Snapshot:
             CorruptionError: it is damaged.
         """
         if self._metadata is None:
-            self._metadata = self._load_metadata()
+            self._metadata, self._index = load_metadata(self._storage, self.path)
         return self._metadata
 
     @property
@@ -259,48 +300,27 @@ class Snapshot:
             raise UnsupportedError(f"{self.path} has no digests to verify", path=self.path)
         return verify_files(self._storage, metadata, index, get_engine())
 
+    @classmethod
+    def _refer(
+        cls,
+        path: str | os.PathLike[str],
+        pg: Any,
+        storage_options: Mapping[str, Any] | None,
+        metadata: SnapshotMetadata,
+        stats: TakeStats,
+    ) -> Snapshot:
+        """A reference to a snapshot that was just committed."""
+        snapshot = cls(path, pg, storage_options)
+        snapshot._metadata = metadata
+        snapshot._stats = stats
+        return snapshot
+
     def __repr__(self) -> str:
         return f"Snapshot({self.path!r})"
 
-    def _load_metadata(self) -> SnapshotMetadata:
-        try:
-            data = self._storage.read(METADATA_FILE)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise IncompleteSnapshotError(
-                error.errno,
-                "no complete snapshot here: the commit record is missing",
-                self._storage.path_of(METADATA_FILE),
-                path=self.path,
-            ) from error
-        path = self._storage.path_of(METADATA_FILE)
-        index = self._load_index()
-        if index is not None and record_of(data, get_engine()) != index.metadata:
-            raise CorruptionError(
-                f"{path} is not the one that the index belongs to. It was changed after the "
-                "snapshot was committed; restore an older snapshot",
-                path=path,
-            )
-        metadata = decode_metadata(data, path=path)
-        if index is None and _needs_index(metadata):
-            index_path = self._storage.path_of(INDEX_FILE)
-            raise CorruptionError(
-                f"{index_path} is missing, and with it all digests; restore an older snapshot", path=index_path
-            )
-        return metadata
-
     def _load_index(self) -> SnapshotIndex | None:
-        """None where torchsnapshot wrote the snapshot, which has none."""
         if self._index is None:
-            try:
-                data = self._storage.read(INDEX_FILE)
-            except FileNotFoundError:
-                return None
-            self._index = decode_index(
-                data,
-                get_engine().digest,
-                chunk_nbytes=CHUNK_NBYTES,
-                path=self._storage.path_of(INDEX_FILE),
-            )
+            self._index = load_index(self._storage)
         return self._index
 
     def _batch(self, *, verify: bool, show_progress: bool | None, max_inflight_nbytes: int = 0) -> ReadBatch:
@@ -319,62 +339,45 @@ class Snapshot:
 
     def _reader(self, batch: ReadBatch, *, verify: bool, allow_pickle: bool, cast: bool) -> StateReader:
         index = self._index_of_metadata()
-        engine = get_engine()
 
         def load(location: str, key: str) -> Any:
-            path = self._storage.path_of(location)
-            data = _read_checked(self._storage, location, key, index if verify else None, engine)
-            return load_object(data, key=key, path=path, allow_pickle=allow_pickle)
+            checked_by = index if verify else None
+            return load_stored_object(self._storage, location, key, checked_by, allow_pickle=allow_pickle)
 
         return StateReader(self.metadata, batch, load, index.state_dict_metadata if index else {}, cast=cast)
 
 
-def _read_checked(
-    storage: LocalDirectory, location: str, key: str, index: SnapshotIndex | None, engine: Engine
-) -> bytes:
-    path = storage.path_of(location)
-    try:
-        data = storage.read(location)
-    except FileNotFoundError as error:
-        raise CorruptionError(f"{path} is missing; it has {key!r}", path=path, key=key) from error
-    if index is not None and index.files.get(location) != record_of(data, engine):
-        raise CorruptionError(
-            f"{path}, which has {key!r}, was changed after the snapshot was committed; restore an older snapshot",
-            path=path,
-            key=key,
-        )
-    return data
+def _start(
+    path: str | os.PathLike[str],
+    app_state: AppState,
+    pg: Any,
+    storage_options: Mapping[str, Any] | None,
+    prepare: PrepareTensor | None,
+    durable: bool,
+    overwrite: bool,
+    progress: bool | None = False,
+    *,
+    in_background: bool = False,
+) -> StartedTake:
+    """What take and async_take have in common, from the checks of their arguments on."""
+    check_app_state(app_state)
+    check_storage_options(storage_options)
+    check_single_process(pg)
+    target = os.path.abspath(local_path(path))
+    check_target(target, overwrite)
+    options = current_options()
+    return start_take(
+        target,
+        app_state,
+        prepare,
+        options=options,
+        engine=get_engine(),
+        durable=durable,
+        overwrite=overwrite,
+        staging=_staging(options) if in_background else None,
+        show_progress=progress,
+    )
 
 
-def _needs_index(metadata: SnapshotMetadata) -> bool:
-    """Whether our own writer made it: torchsnapshot's files lie elsewhere."""
-    return any(name.startswith(("data/", "objects/")) for name in ranges_by_file(metadata))
-
-
-def _check_target(target: str, overwrite: bool) -> None:
-    """Refuses early what the commit would refuse in the end."""
-    if not os.path.lexists(target):
-        return
-    if os.path.exists(os.path.join(target, METADATA_FILE)):
-        if not overwrite:
-            raise FileExistsError(errno.EEXIST, "a snapshot is here already; overwrite=True replaces it", target)
-    elif not os.path.isdir(target):
-        raise FileExistsError(errno.EEXIST, "a file is here; a snapshot is a directory", target)
-    elif os.listdir(target):
-        raise FileExistsError(errno.EEXIST, "a directory that is no snapshot is here and not empty", target)
-
-
-def _check_storage_options(storage_options: Mapping[str, Any] | None) -> None:
-    if storage_options:
-        raise ValueError(f"storage_options {sorted(storage_options)} are unknown: local storage has no options")
-
-
-def _check_single_process(pg: Any) -> None:
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        ranks = distributed.get_world_size(pg)
-        if ranks > 1:
-            raise UnsupportedError(
-                f"the process group has {ranks} ranks; this release takes and restores snapshots "
-                "of single-process programs only"
-            )
+def _staging(options: Options) -> Staging:
+    return Staging(mode=options.staging, budget_nbytes=options.staging_nbytes or free_host_nbytes() // 2)

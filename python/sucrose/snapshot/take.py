@@ -1,12 +1,20 @@
 """Writing a snapshot.
 
+`start_take`, in the caller's thread:
+
 1. capture   state dicts are taken, flattened and checked (capture.py)
 2. plan      tensors get their places in data files (plan.py)
-3. write     data files by the engine, and meanwhile objects; then index and metadata; all of it below
-             a hidden directory
-4. commit    fsync, rename, fsync (storage/local.py)
+3. write     the engine begins the data files; meanwhile objects are written; all of it below a
+             hidden directory
+4. safe      where staging was asked for: tensors have been copied, or as good as that, and nothing
+             of the program's is looked at any more
 
-Whatever fails before the rename in step 4 leaves the target as it was.
+`StartedTake`, in any thread:
+
+5. wait      until the data files are complete and durable
+6. commit    index and metadata; then fsync, rename, fsync (storage/local.py)
+
+Whatever fails before the rename in step 6 leaves the target as it was.
 """
 
 from __future__ import annotations
@@ -14,180 +22,233 @@ from __future__ import annotations
 import errno
 import os
 import time
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import chain
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from sucrose.engine import CHUNK_NBYTES, Engine, WriteTicket
+import torch
+
+from sucrose.engine import CHUNK_NBYTES, Engine, Staging
 from sucrose.errors import StorageError, SucroseError
-from sucrose.formats.index import (
-    DIGEST_NAME,
-    INDEX_FILE,
-    INDEX_VERSION,
-    FileRecord,
-    SnapshotIndex,
-    encode_index,
-)
-from sucrose.formats.manifest import (
-    MANIFEST_VERSION,
-    METADATA_FILE,
-    TORCH_SAVE,
-    Entry,
-    ObjectEntry,
-    SnapshotMetadata,
-    TensorEntry,
-    encode_metadata,
-)
-from sucrose.options import Options
+from sucrose.formats.index import DIGEST_NAME, INDEX_FILE, INDEX_VERSION, FileRecord, SnapshotIndex, encode_index
+from sucrose.formats.manifest import MANIFEST_VERSION, METADATA_FILE, SnapshotMetadata, encode_metadata
 from sucrose.snapshot.allocation import collector_paused
-from sucrose.snapshot.capture import CapturedState
-from sucrose.snapshot.objects import dump_object, object_location
+from sucrose.snapshot.arguments import check_target
+from sucrose.snapshot.capture import CapturedState, PrepareTensor, capture
+from sucrose.snapshot.data_writes import DataWrites
 from sucrose.snapshot.plan import DataFile, plan_data_files
-from sucrose.snapshot.progress import cancel_and_wait, wait_showing_progress
+from sucrose.snapshot.records import record_of
+from sucrose.snapshot.stored_objects import StoredObjects, store_objects
+from sucrose.snapshot.take_stats import TakeStats
 from sucrose.snapshot.tensors import extents_of
 from sucrose.storage import StagedDirectory
+
+if TYPE_CHECKING:
+    from sucrose.options import Options
+    from sucrose.snapshot.stateful import AppState
 
 _STARTED_EARLY = 8  # data files that are under way while objects are pickled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakeStats:
-    """What a finished take did; times in seconds."""
+class _Times:
+    """From time.perf_counter()."""
 
+    began: float
+    planned: float
+    safe: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contents:
+    """What a commit writes down of the state. Nothing in it belongs to the program."""
+
+    metadata: SnapshotMetadata
+    encoded_metadata: bytes
+    data_files: list[str]
+    """Names, in the order in which they were submitted."""
     tensors: int
-    objects: int
-    nbytes: int
-    """Bytes of all data files, headers included."""
-    capture_s: float
-    """state_dict() calls, flattening and planning."""
-    write_s: float
-    """From the first byte until all data files are complete and durable, objects included."""
-    commit_s: float
-    """Index, metadata, fsyncs of directories, and the rename."""
-    engine: dict[str, Any]
+    objects: StoredObjects
+    state_dict_metadata: dict[str, dict[str, dict[str, Any]]]
 
 
-def write_snapshot(
-    path: str,
-    captured: CapturedState,
+def start_take(
+    target: str,
+    app_state: AppState,
+    prepare: PrepareTensor | None,
     *,
     options: Options,
     engine: Engine,
     durable: bool,
     overwrite: bool,
-    show_progress: bool | None,
-    capture_s: float,
-) -> tuple[SnapshotMetadata, TakeStats]:
-    """Steps 2 to 4, for a state that was captured in `capture_s` seconds.
+    staging: Staging | None = None,
+    show_progress: bool | None = False,
+) -> StartedTake:
+    """Steps 1 to 4, of a checked `app_state`. Without `staging` the sources are safe after step 5.
 
     Raises:
-        FileExistsError: something is at `path` already.
-        StorageError: writing failed; `path` is as it was.
+        UnsupportedError: a tensor without data, or a value that cannot be pickled.
+        StorageError: writing failed; `target` is as it was.
     """
-    started = time.perf_counter()
-    with collector_paused():
+    began = time.perf_counter()
+    with torch.no_grad(), collector_paused():
+        captured = capture(app_state, prepare, engine)
+        captured_at = time.perf_counter()
         files, tensor_entries = plan_data_files(captured, options)
     planned = time.perf_counter()
-    staged = StagedDirectory(path)
-    try:
-        write_file = partial(_write_file, staged, captured, engine, durable)
-        early = [write_file(file) for file in files[:_STARTED_EARLY]]
-        try:
-            objects = _write_objects(staged, captured, engine)
-            entries = {**captured.flat.entries, **tensor_entries, **objects.entries}
-            metadata = SnapshotMetadata(MANIFEST_VERSION, 1, entries)
-            encoded = encode_metadata(metadata)
-        except BaseException:
-            cancel_and_wait(early)
-            raise
-        tickets = chain(early, map(write_file, files[_STARTED_EARLY:]))
-        results = wait_showing_progress(tickets, "saving", show=show_progress)
-        written = time.perf_counter()
+    writes = DataWrites(engine, durable=durable, staging=staging, show_progress=show_progress)
+    staged = StagedDirectory(target)
+    with _discarded_on_error(staged, writes):
+        for file in files[:_STARTED_EARLY]:
+            _submit(writes, staged, captured, file)
+        objects = store_objects(staged, captured, engine)
+        entries = {**captured.flat.entries, **tensor_entries, **objects.entries}
+        metadata = SnapshotMetadata(MANIFEST_VERSION, 1, entries)
+        contents = _Contents(
+            metadata=metadata,
+            encoded_metadata=encode_metadata(metadata),
+            data_files=[file.name for file in files],
+            tensors=len(tensor_entries),
+            objects=objects,
+            state_dict_metadata=captured.flat.state_dict_metadata,
+        )
+        objects_at = time.perf_counter()
+        for file in files[_STARTED_EARLY:]:
+            _submit(writes, staged, captured, file)
+        if staging is not None:
+            writes.wait_safe()
+    for name, begin, end in (
+        ("capture", began, captured_at),
+        ("plan", captured_at, planned),
+        ("objects", planned, objects_at),
+    ):
+        engine.trace(name, begin, end)
+    times = _Times(began=began, planned=planned, safe=time.perf_counter())
+    return StartedTake(
+        staged, writes, contents, times, engine, durable=durable, overwrite=overwrite, in_background=staging is not None
+    )
+
+
+class StartedTake:
+    """Steps 5 and 6. Belongs to one thread at a time; of `writes` the thread-safe methods do not.
+
+    When a method has raised, the hidden directory is gone and nothing is under way.
+    """
+
+    def __init__(
+        self,
+        staged: StagedDirectory,
+        writes: DataWrites,
+        contents: _Contents,
+        times: _Times,
+        engine: Engine,
+        *,
+        durable: bool,
+        overwrite: bool,
+        in_background: bool,
+    ) -> None:
+        self.writes = writes
+        self._staged = staged
+        self._contents = contents
+        self._times = times
+        self._engine = engine
+        self._durable = durable
+        self._overwrite = overwrite
+        self._in_background = in_background
+        self._written = times.safe
+
+    def wait_written(self, timeout_s: float | None = None) -> bool:
+        """Step 5; False where it takes longer than `timeout_s`.
+
+        Raises:
+            StorageError: writing failed; the target is as it was.
+        """
+        with _discarded_on_error(self._staged, self.writes):
+            is_written = self.writes.wait(timeout_s)
+        self._written = time.perf_counter()
+        return is_written
+
+    def commit(self) -> tuple[SnapshotMetadata, TakeStats]:
+        """Step 6, after `wait_written` has returned true.
+
+        Raises:
+            FileExistsError: something has come to be at the target.
+            StorageError: writing failed; the target is as it was.
+        """
+        contents = self._contents
+        began = time.perf_counter()
+        with _discarded_on_error(self._staged, self.writes):
+            check_target(self._staged.target, self._overwrite)
+            index = self._index()
+            unsynced = [
+                *contents.objects.paths,
+                self._staged.write(INDEX_FILE, encode_index(index, self._engine.digest)),
+                self._staged.write(METADATA_FILE, contents.encoded_metadata),
+            ]
+            self._staged.commit(unsynced, self._engine.sync if self._durable else None, overwrite=self._overwrite)
+        ended = time.perf_counter()
+        self._engine.trace("commit", began, ended)
+        times = self._times
+        stats = TakeStats(
+            tensors=contents.tensors,
+            objects=len(contents.objects.entries),
+            nbytes=sum(record.nbytes for record in index.files.values()),
+            staging=self.writes.staging(),
+            stall_s=(times.safe if self._in_background else ended) - times.began,
+            capture_s=times.planned - times.began,
+            write_s=self._written - times.planned,
+            commit_s=ended - began,
+            engine=self._engine.stats(),
+        )
+        return contents.metadata, stats
+
+    def abandon(self) -> None:
+        """Gives the take up: ends what is under way and removes the hidden directory."""
+        _discard(self._staged, self.writes)
+
+    def _index(self) -> SnapshotIndex:
+        contents = self._contents
         records = {
-            file.name: FileRecord(result.nbytes, result.digests.hex())
-            for file, result in zip(files, results, strict=True)
+            name: FileRecord(result.nbytes, result.digests.hex())
+            for name, result in zip(contents.data_files, self.writes.results, strict=True)
         }
-        records.update(objects.records)
-        index = SnapshotIndex(
+        records.update(contents.objects.records)
+        return SnapshotIndex(
             format_version=INDEX_VERSION,
             writer=f"torch-sucrose {version('torch-sucrose')}",
             digest=DIGEST_NAME,
             chunk_nbytes=CHUNK_NBYTES,
-            metadata=record_of(encoded, engine),
+            metadata=record_of(contents.encoded_metadata, self._engine),
             files=records,
-            state_dict_metadata=captured.flat.state_dict_metadata,
+            state_dict_metadata=contents.state_dict_metadata,
         )
-        unsynced = [
-            *objects.paths,
-            staged.write(INDEX_FILE, encode_index(index, engine.digest)),
-            staged.write(METADATA_FILE, encoded),
-        ]
-        staged.commit(unsynced, engine.sync if durable else None, overwrite=overwrite)
-    except OSError as error:
-        staged.discard()
-        _raise_with_context(error, path)
-    except BaseException:
-        staged.discard()
-        raise
-    stats = TakeStats(
-        tensors=len(tensor_entries),
-        objects=len(objects.entries),
-        nbytes=sum(record.nbytes for record in records.values()),
-        capture_s=capture_s + planned - started,
-        write_s=written - planned,
-        commit_s=time.perf_counter() - written,
-        engine=engine.stats(),
-    )
-    return metadata, stats
 
 
-def record_of(data: bytes, engine: Engine) -> FileRecord:
-    """Size and digests of a small file."""
-    digests = b"".join(engine.digest(data[begin : begin + CHUNK_NBYTES]) for begin in range(0, len(data), CHUNK_NBYTES))
-    return FileRecord(len(data), digests.hex())
-
-
-def _write_file(
-    staged: StagedDirectory, captured: CapturedState, engine: Engine, durable: bool, file: DataFile
-) -> WriteTicket:
+def _submit(writes: DataWrites, staged: StagedDirectory, captured: CapturedState, file: DataFile) -> None:
     memories = [captured.dense[path] for path in file.paths]
-    extents = extents_of(memories, header=file.header)
-    return engine.write(staged.create_path(file.name), extents, durable=durable)
+    writes.submit(staged.create_path(file.name), extents_of(memories, header=file.header))
 
 
-@dataclass(slots=True)
-class _WrittenObjects:
-    entries: dict[str, Entry] = field(default_factory=dict)
-    records: dict[str, FileRecord] = field(default_factory=dict)
-    paths: list[str] = field(default_factory=list)
-    """Of the files, none of them durable yet."""
+@contextmanager
+def _discarded_on_error(staged: StagedDirectory, writes: DataWrites) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _discard(staged, writes)
+        explained = _with_context(error, staged.target)
+        if explained is error:
+            raise
+        raise explained from error
+    except BaseException:
+        _discard(staged, writes)
+        raise
 
 
-def _write_objects(staged: StagedDirectory, captured: CapturedState, engine: Engine) -> _WrittenObjects:
-    """Equal objects share a file: optimizers bring many an equal None and tuple."""
-    written = _WrittenObjects()
-    location_of: dict[bytes, str] = {}
-
-    def store(path: str, value: Any) -> str:
-        data = dump_object(value, path)
-        digest = engine.digest(data)
-        location = location_of.get(digest)
-        if location is None:
-            location = location_of[digest] = object_location(path, digest)
-            written.paths.append(staged.write(location, data))
-            written.records[location] = record_of(data, engine)
-        return location
-
-    for path, value in captured.flat.objects:
-        kind = type(value)
-        name = f"{kind.__module__}.{kind.__qualname__}"
-        written.entries[path] = ObjectEntry(store(path, value), TORCH_SAVE, name, False)
-    for path, tensor in captured.pickled_tensors.items():
-        dtype, shape = str(tensor.dtype), list(tensor.shape)
-        written.entries[path] = TensorEntry(store(path, tensor), TORCH_SAVE, dtype, shape, False)
-    return written
+def _discard(staged: StagedDirectory, writes: DataWrites) -> None:
+    writes.cancel_and_wait()
+    staged.discard()
 
 
 # Of these the caller knows best what to do, and expects Python's own types.
@@ -196,13 +257,13 @@ _PLAIN_ERRNOS = frozenset(
 )
 
 
-def _raise_with_context(error: OSError, snapshot_path: str) -> NoReturn:
+def _with_context(error: OSError, snapshot_path: str) -> OSError:
     if isinstance(error, SucroseError) or error.errno is None or error.errno in _PLAIN_ERRNOS:
-        raise error
+        return error
     file = os.fsdecode(error.filename) if error.filename else snapshot_path
-    raise StorageError(
+    return StorageError(
         error.errno,
         f"saving {snapshot_path!r} failed and nothing was committed: {os.strerror(error.errno)}",
         file,
         path=file,
-    ) from error
+    )

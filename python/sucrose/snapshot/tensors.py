@@ -1,8 +1,9 @@
 """Where torch meets pointers: the only module that takes a tensor's address.
 
-A tensor that the engine can use as it is has an address, a size and perhaps strides. Everything
-else goes through a copy on the host, made by torch: other devices, and conjugate or negative views,
-whose bytes in memory are not their values.
+A tensor that the engine can use as it is has a device, an address, a size and perhaps strides.
+Everything else goes through a copy, made by torch: tensors of devices that the engine does not reach
+are copied to the host, conjugate and negative views, whose bytes in memory are not their values,
+where they are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from enum import Enum, auto
 import msgspec
 import torch
 
-from sucrose.engine import Extents, Strides
+from sucrose.engine import Engine, Extents, Strides
 from sucrose.errors import UnsupportedError
 
 DTYPE_NAMES: dict[torch.dtype, str] = {
@@ -31,6 +32,7 @@ _QUANTIZED = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if name.star
 _SIMPLE = frozenset(dtype for dtype in DTYPE_NAMES if dtype not in _QUANTIZED and not dtype.is_complex)
 _SUB_BYTE = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if re.fullmatch(r"torch\.u?int[1-7]", name))
 _PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+_HOST = -1  # where extents have the ordinal of a CUDA device
 
 
 class Kind(Enum):
@@ -88,7 +90,7 @@ def without_spare_storage(quantized: torch.Tensor) -> torch.Tensor:
         return detached
 
 
-class HostMemory(msgspec.Struct, gc=False):
+class Memory(msgspec.Struct, gc=False):
     """A dense tensor's elements, as the engine takes them."""
 
     address: int
@@ -98,9 +100,11 @@ class HostMemory(msgspec.Struct, gc=False):
     tensor: torch.Tensor
     """Owner of the memory; shape and item size go with `strides`."""
     dtype: torch.dtype
+    device: int = -1
+    """Ordinal of a CUDA device, -1 for the host."""
 
 
-def plain_memory(tensor: torch.Tensor) -> HostMemory | None:
+def plain_memory(tensor: torch.Tensor) -> Memory | None:
     """The memory of an ordinary CPU tensor with elements in row-major order, else None.
 
     Nearly all tensors are of this kind, and this is the one place where each costs several calls
@@ -115,30 +119,33 @@ def plain_memory(tensor: torch.Tensor) -> HostMemory | None:
         and tensor.is_contiguous()
         and not tensor.is_neg()
     ):
-        return HostMemory(tensor.data_ptr(), tensor.nbytes, None, tensor, dtype)
+        return Memory(tensor.data_ptr(), tensor.nbytes, None, tensor, dtype)
     return None
 
 
-def source_memory(tensor: torch.Tensor) -> HostMemory:
+def source_memory(tensor: torch.Tensor, engine: Engine) -> Memory:
     """The memory to save a dense tensor from."""
-    if not tensor.is_cpu:
+    device = _device_within_reach(tensor, engine)
+    if device is None:
         tensor = tensor.detach().cpu()
+        device = _HOST
     if tensor.is_conj() or tensor.is_neg():
         tensor = tensor.detach().resolve_conj().resolve_neg()
-    return _host_memory(tensor)
+    return _memory(tensor, device)
 
 
-def destination_memory(tensor: torch.Tensor) -> HostMemory | None:
+def destination_memory(tensor: torch.Tensor, engine: Engine) -> Memory | None:
     """The memory to restore a dense tensor into, or None where that takes `Tensor.copy_`."""
-    if not tensor.is_cpu or tensor.is_conj() or tensor.is_neg():
+    device = _device_within_reach(tensor, engine)
+    if device is None or tensor.is_conj() or tensor.is_neg():
         return None
-    memory = _host_memory(tensor)
+    memory = _memory(tensor, device)
     if memory.strides is not None and _elements_overlap(tensor):
         return None
     return memory
 
 
-def extents_of(memories: Sequence[HostMemory], *, header: bytes = b"") -> Extents:
+def extents_of(memories: Sequence[Memory], *, header: bytes = b"") -> Extents:
     """`header`, if any, then the memories, all kept alive by the extents."""
     extents = Extents()
     if header:
@@ -146,7 +153,12 @@ def extents_of(memories: Sequence[HostMemory], *, header: bytes = b"") -> Extent
     first = len(extents.addresses)
     extents.addresses.extend([memory.address for memory in memories])
     extents.nbytes.extend([memory.nbytes for memory in memories])
-    for index, memory in enumerate(memories):
+    # Nearly all tensors are neither, and this is all that the two cost them.
+    special = [i for i, memory in enumerate(memories) if memory.strides is not None or memory.device != _HOST]
+    on_devices = False
+    for index in special:
+        memory = memories[index]
+        on_devices |= memory.device != _HOST
         if memory.strides is not None:
             extents.strided.append(
                 Strides(
@@ -156,16 +168,30 @@ def extents_of(memories: Sequence[HostMemory], *, header: bytes = b"") -> Extent
                     itemsize=memory.tensor.element_size(),
                 )
             )
+    if on_devices:
+        extents.devices.extend([*[_HOST] * first, *[memory.device for memory in memories]])
+        devices = set(extents.devices) - {_HOST}
+        extents.streams.update((device, torch.cuda.current_stream(device).cuda_stream) for device in devices)
     extents.keep_alive.append(memories)
     return extents
 
 
-def _host_memory(tensor: torch.Tensor) -> HostMemory:
+def _device_within_reach(tensor: torch.Tensor, engine: Engine) -> int | None:
+    """The tensor's device as extents name it; None where the engine cannot get at it."""
+    if tensor.is_cpu:
+        return _HOST
+    if not tensor.is_cuda:
+        return None
+    ordinal = tensor.device.index
+    return ordinal if engine.reaches_device(ordinal) else None
+
+
+def _memory(tensor: torch.Tensor, device: int) -> Memory:
     strides = None
     if not tensor.is_contiguous():
         itemsize = tensor.element_size()
         strides = tuple(stride * itemsize for stride in tensor.stride())
-    return HostMemory(tensor.data_ptr(), tensor.nbytes, strides, tensor, tensor.dtype)
+    return Memory(tensor.data_ptr(), tensor.nbytes, strides, tensor, tensor.dtype, device)
 
 
 def _elements_overlap(tensor: torch.Tensor) -> bool:

@@ -1,0 +1,56 @@
+"""Arguments of takes and restores: what is wrong with them is said before anything is done."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from sucrose.errors import UnsupportedError
+from sucrose.formats.manifest import METADATA_FILE
+
+
+def check_target(target: str, overwrite: bool) -> None:
+    """Refuses a path at which a snapshot must not be put.
+
+    Raises:
+        FileExistsError: there is a snapshot and `overwrite` is false, or something else.
+    """
+    if not os.path.lexists(target):
+        return
+    if os.path.exists(os.path.join(target, METADATA_FILE)):
+        if not overwrite:
+            raise FileExistsError(errno.EEXIST, "a snapshot is here already; overwrite=True replaces it", target)
+    elif not os.path.isdir(target):
+        raise FileExistsError(errno.EEXIST, "a file is here; a snapshot is a directory", target)
+    elif os.listdir(target):
+        raise FileExistsError(errno.EEXIST, "a directory that is no snapshot is here and not empty", target)
+
+
+def check_storage_options(storage_options: Mapping[str, Any] | None) -> None:
+    """Refuses options that no storage has.
+
+    Raises:
+        ValueError: there are any.
+    """
+    if storage_options:
+        raise ValueError(f"storage_options {sorted(storage_options)} are unknown: local storage has no options")
+
+
+def check_single_process(pg: Any) -> None:
+    """Refuses process groups of several ranks.
+
+    Raises:
+        UnsupportedError: `pg`, or the default group, has more than one.
+    """
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        ranks = distributed.get_world_size(pg)
+        if ranks > 1:
+            raise UnsupportedError(
+                f"the process group has {ranks} ranks; this release takes and restores snapshots "
+                "of single-process programs only"
+            )

@@ -1,0 +1,107 @@
+"""The data files of one take on their way to the disk."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sucrose.snapshot.progress import MAX_UNDER_WAY, ProgressBar, cancel_and_wait, ends_within
+
+if TYPE_CHECKING:
+    from sucrose.engine import Engine, Extents, Staging, WriteResult, WriteTicket
+
+_STAGING_MODES = ("none", "device", "host", "blocking")  # the later, the longer the caller waits
+
+
+class DataWrites:
+    """Writes under way, and the results of those that have ended, in the order of submission.
+
+    `submit`, `wait_safe`, `wait` and `cancel_and_wait` belong to one thread at a time; the other
+    methods may be called from any.
+    """
+
+    def __init__(self, engine: Engine, *, durable: bool, staging: Staging | None, show_progress: bool | None) -> None:
+        self.results: list[WriteResult] = []
+        self._engine = engine
+        self._durable = durable
+        self._staging = staging
+        self._bar = ProgressBar("saving", show_progress)
+        # Replaced as a whole and never changed, so that other threads see tickets and bytes that
+        # belong together.
+        self._state: tuple[tuple[WriteTicket, ...], int] = ((), 0)
+        self._modes: set[str] = {"none"}
+
+    def submit(self, path: str, sources: Extents) -> None:
+        """Begins a file. Waits for the oldest one where too many are under way."""
+        under_way, ended_nbytes = self._state
+        if len(under_way) == MAX_UNDER_WAY:
+            self._take_oldest()
+            under_way, ended_nbytes = self._state
+        ticket = self._engine.write(path, sources, durable=self._durable, staging=self._staging)
+        self._state = ((*under_way, ticket), ended_nbytes)
+
+    def wait_safe(self) -> None:
+        """Blocks until the sources may be changed. A write that has failed is told of by `wait`."""
+        for ticket in self._state[0]:
+            with suppress(OSError):
+                ticket.wait_safe()
+        self.release_staged()
+
+    def release_staged(self) -> bool:
+        """Lets go of all sources that are not needed any more; whether that is all of them."""
+        return all([_release(ticket) for ticket in self._state[0]])  # noqa: C419 - each of them, not up to the first
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits for all files; False where that takes longer than `timeout_s`.
+
+        Raises:
+            OSError: a write has failed; others may still be under way.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while under_way := self._state[0]:
+            if deadline is not None and not ends_within(under_way[0], max(0.0, deadline - time.monotonic())):
+                return False
+            self._take_oldest()
+        self._bar.close()
+        return True
+
+    def cancel(self) -> None:
+        """Begins no further chunk; `wait` raises."""
+        for ticket in self._state[0]:
+            ticket.cancel()
+
+    def cancel_and_wait(self) -> None:
+        """Returns once nothing is under way any more, and forgets the tickets."""
+        under_way, ended_nbytes = self._state
+        cancel_and_wait(under_way)
+        self._state = ((), ended_nbytes)
+        self._bar.close()
+
+    def progress(self) -> tuple[int, int]:
+        """Bytes written, and bytes of all files that were submitted."""
+        under_way, ended_nbytes = self._state
+        progress = [ticket.progress() for ticket in under_way]
+        return ended_nbytes + sum(done for done, _ in progress), ended_nbytes + sum(total for _, total in progress)
+
+    def staging(self) -> str:
+        """The mode of the file whose sources were in the way longest; of those that have ended."""
+        return max(self._modes, key=_STAGING_MODES.index)
+
+    def _take_oldest(self) -> None:
+        under_way, ended_nbytes = self._state
+        result = self._bar.wait(under_way)
+        if self._staging is not None:
+            self._modes.add(under_way[0].staging())
+        self.results.append(result)
+        self._state = (under_way[1:], ended_nbytes + result.nbytes)
+
+
+def _release(ticket: WriteTicket) -> bool:
+    try:
+        if not ticket.staged():
+            return False
+        ticket.wait_staged()
+    except Exception:  # noqa: BLE001, S110 - told of by `wait`; its sources go with the ticket
+        pass
+    return True
