@@ -12,8 +12,9 @@ mark_as_advanced(NVCC)
 
 set(SUCROSE_KERNEL_ARCHITECTURES 80 90 100)
 set(SUCROSE_KERNEL_PTX 75)
+# Not compressed, as drivers older than this nvcc may not know how.
 # No host code comes from nvcc, so the version of the host compiler does not matter as long as its headers are understood.
-set(SUCROSE_NVCC_FLAGS -fatbin -std=c++17 -O3 -ccbin "${CMAKE_CXX_COMPILER}" -allow-unsupported-compiler)
+set(SUCROSE_NVCC_FLAGS -fatbin -no-compress -std=c++17 -O3 -ccbin "${CMAKE_CXX_COMPILER}" -allow-unsupported-compiler)
 
 # Sets `flags` to the -gencode options that `nvcc` takes.
 function(_kernel_architectures flags)

@@ -131,8 +131,9 @@ bool wait_interruptibly(Job &job, std::optional<double> timeout_s, Wait wait) {
         if (timeout_s) {
             const std::chrono::duration<double> left =
                 std::chrono::duration<double>(*timeout_s) - (Clock::now() - start);
-            interval = std::clamp(std::chrono::ceil<std::chrono::milliseconds>(left),
-                                  std::chrono::milliseconds{0}, signal_interval);
+            interval = std::chrono::ceil<std::chrono::milliseconds>(
+                std::clamp(left, std::chrono::duration<double>::zero(),
+                           std::chrono::duration<double>(signal_interval))); // may be infinite
         }
         bool finished = false;
         {
@@ -353,6 +354,7 @@ void bind_engine(py::module_ &module) {
             },
             py::arg("addresses"), py::arg("nbytes"))
         .def("sync", &Engine::sync, py::arg("paths"), py::call_guard<py::gil_scoped_release>())
+        .def("kept_staging_nbytes", &Engine::kept_staging_nbytes)
         .def("reaches_device", &Engine::reaches_device, py::arg("ordinal"),
              py::call_guard<py::gil_scoped_release>())
         .def(

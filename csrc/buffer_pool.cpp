@@ -35,6 +35,7 @@ void SlotLease::pin(PagePinner &pinner) const noexcept {
         state = pinned ? BufferPool::Pinning::pinned : BufferPool::Pinning::refused;
         const std::lock_guard lock(pool_->mutex_);
         pool_->pinner_ = &pinner;
+        pool_->pinned_ += pinned ? 1 : 0;
     }
 }
 
@@ -61,9 +62,27 @@ SlotLease BufferPool::try_lease() {
         return {};
     }
     const std::size_t index = free_.back();
+    if (!try_make_usable_locked(index)) {
+        if (lent_ != 0) {
+            return {}; // the next one that is given back will do
+        }
+        throw OutOfMemory(chunk_nbytes);
+    }
     free_.pop_back();
     ++lent_;
     return {this, index};
+}
+
+// Slots are first lent in the order of their addresses.
+bool BufferPool::try_make_usable_locked(std::size_t index) noexcept {
+    if (index < usable_) {
+        return true;
+    }
+    if (::mprotect(slot(index), chunk_nbytes, PROT_READ | PROT_WRITE) != 0) {
+        return false;
+    }
+    usable_ = index + 1;
+    return true;
 }
 
 void BufferPool::set_limit(std::size_t slot_count) noexcept {
@@ -73,17 +92,31 @@ void BufferPool::set_limit(std::size_t slot_count) noexcept {
 
 std::size_t BufferPool::available() const noexcept {
     const std::lock_guard lock(mutex_);
-    return limit_ - std::min(lent_, limit_);
+    const std::size_t most = std::min(limit_, slot_count_);
+    return most - std::min(lent_, most);
+}
+
+std::size_t BufferPool::pinned_nbytes() const noexcept {
+    const std::lock_guard lock(mutex_);
+    return pinned_ * chunk_nbytes;
 }
 
 void BufferPool::reserve_locked() {
-    // One huge page more than needed, so that the first slot can begin on a huge page: the block
-    // layer then sees two physical segments in a slot instead of a thousand.
-    const std::size_t nbytes = slot_count_ * chunk_nbytes + huge_page_nbytes;
-    void *address = ::mmap(nullptr, nbytes, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (address == MAP_FAILED) {
-        throw OutOfMemory(nbytes);
+    // Addresses only: systems that count what they promise count it when a slot becomes usable. One
+    // huge page more than needed, so that the first slot can begin on a huge page: the block layer
+    // then sees two physical segments in a slot instead of a thousand.
+    std::size_t nbytes = 0;
+    void *address = MAP_FAILED;
+    for (;; slot_count_ = (slot_count_ + 1) / 2) {
+        nbytes = slot_count_ * chunk_nbytes + huge_page_nbytes;
+        address =
+            ::mmap(nullptr, nbytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (address != MAP_FAILED) {
+            break;
+        }
+        if (slot_count_ == 1) {
+            throw OutOfMemory(nbytes);
+        }
     }
     memory_ = UniqueMapping({static_cast<std::byte *>(address), nbytes});
     ::madvise(address, nbytes, MADV_HUGEPAGE); // advice: without it only slower

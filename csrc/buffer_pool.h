@@ -78,22 +78,27 @@ public:
     void set_limit(std::size_t slot_count) noexcept;
     // Slots that could be lent now.
     std::size_t available() const noexcept;
+    // Bytes that the kernel cannot take back: of pinned slots, lent or not.
+    std::size_t pinned_nbytes() const noexcept;
 
 private:
     friend class SlotLease;
     enum class Pinning : std::uint8_t { not_tried, pinned, refused };
 
     void reserve_locked();
+    bool try_make_usable_locked(std::size_t index) noexcept;
     void give_back(std::size_t index) noexcept;
     std::byte *slot(std::size_t index) const noexcept { return first_slot_ + index * chunk_nbytes; }
 
-    const std::size_t slot_count_;
+    std::size_t slot_count_; // fewer where there are not enough addresses for all
     mutable std::mutex mutex_;
     std::size_t limit_;
     std::size_t lent_ = 0;
     const Pages pages_;
     UniqueMapping memory_;
     std::byte *first_slot_ = nullptr;
+    std::size_t usable_ = 0;        // slots [0, usable_) have memory, the others only addresses
+    std::size_t pinned_ = 0;        // slots
     std::vector<std::size_t> free_; // every slot is either here or in exactly one lease
     std::vector<Pinning> pinning_;  // of a slot: belongs to who has the lease
     PagePinner *pinner_ = nullptr;  // of all pinned slots

@@ -99,25 +99,27 @@ void CopyLane::run(std::span<const DevicePart> parts, const CudaEvent &after, Do
         after.order(copies_.get());
         after.order(moves_.get());
         over->record(enqueue(by));
+        waiter_.post([this, over, done = std::move(done)] { conclude(over, done); });
     } catch (...) { // what was begun must not go on with memory that is somebody else's soon
         synchronize();
         throw;
     }
-    waiter_.post([this, over = std::move(over), done = std::move(done)] {
-        std::exception_ptr error;
-        try {
-            const CurrentContext here(device_);
-            over->wait();
-        } catch (...) {
-            error = std::current_exception();
-            synchronize();
-        }
-        {
-            const std::lock_guard guard(mutex_);
-            spare_events_.push_back(over);
-        }
-        done(error);
-    });
+}
+
+void CopyLane::conclude(const std::shared_ptr<CudaEvent> &over, const Done &done) {
+    std::exception_ptr error;
+    try {
+        const CurrentContext current(device_);
+        over->wait();
+    } catch (...) {
+        error = std::current_exception();
+        synchronize();
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        spare_events_.push_back(over);
+    }
+    done(error);
 }
 
 void CopyLane::synchronize() noexcept {
@@ -157,11 +159,14 @@ bool CopyLane::ready_for_kernels() {
                 DeviceMemory::try_allocate(device_, chunk_nbytes, chunk_nbytes, moves_.get());
             block.filled = std::make_unique<CudaEvent>(device_);
             block.emptied = std::make_unique<CudaEvent>(device_);
+            block.emptied->record(moves_.get()); // not there for the other stream before this
             complete = complete && block.memory != nullptr;
         }
-        device_.driver()->cuStreamSynchronize(moves_.get());
         if (complete) {
             mover_ = std::move(mover);
+        } else {
+            blocks_ = {};
+            lacks_memory_ = true;
         }
     }
     mover_tried_ = true;

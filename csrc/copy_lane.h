@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <exception>
 #include <functional>
@@ -52,6 +53,8 @@ public:
                        const CudaEvent &after, cuda::CUstream caller, Done done);
 
     cuda::CUstream stream() const noexcept { return copies_.get(); }
+    // Whether kernels would have been used, had there been memory for what they need.
+    bool lacks_memory() const noexcept { return lacks_memory_; }
 
 private:
     struct Split {
@@ -84,6 +87,8 @@ private:
     // Enqueues in the order of the lane, and calls `done` when it is over.
     template <typename Enqueue>
     void run(std::span<const DevicePart> parts, const CudaEvent &after, Done done, Enqueue enqueue);
+    // On the lane's thread.
+    void conclude(const std::shared_ptr<CudaEvent> &over, const Done &done);
     void synchronize() noexcept;
     Block &next_block();
     std::shared_ptr<CudaEvent> take_event();
@@ -96,6 +101,7 @@ private:
     CudaStream moves_; // kernels
     std::unique_ptr<PartMover> mover_;
     bool mover_tried_ = false;
+    std::atomic<bool> lacks_memory_ = false;
     std::array<Block, 2> blocks_;
     std::size_t next_block_ = 0;
     std::vector<std::shared_ptr<CudaEvent>> spare_events_; // shared, as tasks are copied

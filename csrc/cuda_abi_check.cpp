@@ -50,6 +50,11 @@ static_assert(ours::event_blocking_sync == CU_EVENT_BLOCKING_SYNC);
 static_assert(ours::event_disable_timing == CU_EVENT_DISABLE_TIMING);
 static_assert(ours::host_register_portable == CU_MEMHOSTREGISTER_PORTABLE);
 static_assert(ours::memory_type_host == CU_MEMORYTYPE_HOST);
+static_assert(ours::error_stream_capture_unsupported == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+static_assert(ours::stream_capture_mode_relaxed == CU_STREAM_CAPTURE_MODE_RELAXED);
+static_assert(ours::stream_capture_status_none == CU_STREAM_CAPTURE_STATUS_NONE);
+static_assert(sizeof(CUstreamCaptureMode) == sizeof(int));
+static_assert(sizeof(CUstreamCaptureStatus) == sizeof(int));
 static_assert(ours::memory_type_device == CU_MEMORYTYPE_DEVICE);
 
 } // namespace

@@ -27,9 +27,13 @@ std::size_t CudaDevice::total_nbytes() const {
 
 CurrentContext::CurrentContext(const CudaDevice &device) : device_(device) {
     device.check(device.driver()->cuCtxPushCurrent_v2(device.context()), "cuCtxPushCurrent");
+    relaxed_ = device.driver()->cuThreadExchangeStreamCaptureMode(&capture_mode_) == success;
 }
 
 CurrentContext::~CurrentContext() {
+    if (relaxed_) {
+        device_.driver()->cuThreadExchangeStreamCaptureMode(&capture_mode_);
+    }
     CUcontext popped = nullptr;
     device_.driver()->cuCtxPopCurrent_v2(&popped);
 }
@@ -62,6 +66,14 @@ void CudaEvent::order(CUstream stream) const {
 
 void CudaEvent::wait() const {
     device_.check(device_.driver()->cuEventSynchronize(event_), "cuEventSynchronize");
+}
+
+bool CudaEvent::is_over() const {
+    const CUresult result = device_.driver()->cuEventQuery(event_);
+    if (result != error_not_ready) {
+        device_.check(result, "cuEventQuery");
+    }
+    return result == success;
 }
 
 std::unique_ptr<DeviceMemory> DeviceMemory::try_allocate(const CudaDevice &device,

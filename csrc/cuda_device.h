@@ -37,7 +37,9 @@ private:
     cuda::CUcontext context_ = nullptr;
 };
 
-// Makes a device's context the current one of this thread, and then the one before it again.
+// Makes a device's context the current one of this thread, and then the one before it again. While
+// another thread captures a graph, calls that might disturb one are refused and the capture with
+// them; ours have nothing to do with it, which the relaxed mode says.
 class CurrentContext {
 public:
     explicit CurrentContext(const CudaDevice &device);
@@ -47,6 +49,8 @@ public:
 
 private:
     const CudaDevice &device_;
+    int capture_mode_ = cuda::stream_capture_mode_relaxed; // the thread's own, while this lives
+    bool relaxed_ = false;
 };
 
 // For destructors and after failures, on any thread: calls use() with the device's context current,
@@ -88,6 +92,8 @@ public:
     void order(cuda::CUstream stream) const;
     // Blocks until it has happened, without spinning.
     void wait() const;
+    // True where it was never recorded, too.
+    bool is_over() const;
 
 private:
     const CudaDevice &device_;

@@ -29,6 +29,9 @@ cuda::CUstream stream_on(std::span<const CallerStream> streams, std::int32_t dev
 class CudaLanes {
 public:
     CudaLanes(std::shared_ptr<const CudaDriver> driver, int ordinal);
+    ~CudaLanes();
+    CudaLanes(const CudaLanes &) = delete;
+    CudaLanes &operator=(const CudaLanes &) = delete;
 
     const CudaDevice &device() const noexcept { return device_; }
     CudaPinner &pinner() noexcept { return pinner_; }
@@ -36,7 +39,7 @@ public:
     CopyLane &to_device() { return lane(to_device_, "sucrose-h2d"); }
     CopyLane &within_device() { return lane(within_device_, "sucrose-d2d"); }
     // Why kernels are not used; empty where they are.
-    const std::string &why_no_kernels() const noexcept { return why_no_kernels_; }
+    std::string why_no_kernels();
 
 private:
     CopyLane &lane(std::unique_ptr<CopyLane> &lane, const char *thread_name);

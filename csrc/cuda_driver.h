@@ -34,6 +34,7 @@ inline constexpr CUresult error_out_of_memory = 2;
 inline constexpr CUresult error_deinitialized = 4;
 inline constexpr CUresult error_not_ready = 600;
 inline constexpr CUresult error_not_supported = 801;
+inline constexpr CUresult error_stream_capture_unsupported = 900;
 
 inline constexpr unsigned stream_non_blocking = 1;    // CU_STREAM_NON_BLOCKING
 inline constexpr unsigned event_blocking_sync = 1;    // CU_EVENT_BLOCKING_SYNC
@@ -41,6 +42,8 @@ inline constexpr unsigned event_disable_timing = 2;   // CU_EVENT_DISABLE_TIMING
 inline constexpr unsigned host_register_portable = 1; // CU_MEMHOSTREGISTER_PORTABLE
 inline constexpr unsigned memory_type_host = 1;       // CU_MEMORYTYPE_HOST
 inline constexpr unsigned memory_type_device = 2;     // CU_MEMORYTYPE_DEVICE
+inline constexpr int stream_capture_mode_relaxed = 2; // CU_STREAM_CAPTURE_MODE_RELAXED
+inline constexpr int stream_capture_status_none = 0;  // CU_STREAM_CAPTURE_STATUS_NONE
 
 // CUDA_MEMCPY2D_v2
 struct Memcpy2D {
@@ -78,9 +81,12 @@ struct Memcpy2D {
     X(cuStreamDestroy_v2, (CUstream stream))                                                       \
     X(cuStreamSynchronize, (CUstream stream))                                                      \
     X(cuStreamWaitEvent, (CUstream stream, CUevent event, unsigned flags))                         \
+    X(cuStreamIsCapturing, (CUstream stream, int *status))                                         \
+    X(cuThreadExchangeStreamCaptureMode, (int *mode))                                              \
     X(cuEventCreate, (CUevent * event, unsigned flags))                                            \
     X(cuEventDestroy_v2, (CUevent event))                                                          \
     X(cuEventRecord, (CUevent event, CUstream stream))                                             \
+    X(cuEventQuery, (CUevent event))                                                               \
     X(cuEventSynchronize, (CUevent event))                                                         \
     X(cuMemGetInfo_v2, (std::size_t * free, std::size_t * total))                                  \
     X(cuMemAlloc_v2, (CUdeviceptr * address, std::size_t nbytes))                                  \

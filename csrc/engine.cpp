@@ -99,6 +99,10 @@ std::shared_ptr<ReadJob> Engine::read(std::string path, ExtentList destinations,
     return job;
 }
 
+std::size_t Engine::kept_staging_nbytes() const {
+    return scheduler().pinned_staging_nbytes();
+}
+
 bool Engine::reaches_device(std::int32_t ordinal) {
     return scheduler().devices().reaches(ordinal);
 }

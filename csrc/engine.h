@@ -42,6 +42,8 @@ public:
                                     WriteJob::Options options);
     std::shared_ptr<ReadJob> read(std::string path, ExtentList destinations,
                                   std::span<const CallerStream> streams, ReadJob::Options options);
+    // Host memory that staging keeps between writes, and that is not free therefore.
+    std::size_t kept_staging_nbytes() const;
     // Whether extents may lie on that CUDA device.
     bool reaches_device(std::int32_t ordinal);
     // zlib's CRC-32 of each extent, all of which must be contiguous. Blocks.

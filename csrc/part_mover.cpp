@@ -10,20 +10,26 @@ namespace sucrose {
 namespace {
 
 constexpr std::size_t table_nbytes = std::size_t{1} << 20;
+constexpr std::size_t max_tables = 64;
 constexpr std::size_t max_layouts = 2048;
 constexpr std::size_t max_pieces =
     (table_nbytes - max_layouts * sizeof(KernelLayout)) / sizeof(KernelPiece);
 
 } // namespace
 
-// Layouts first, then pieces.
+// In each memory layouts first, then pieces.
 struct PartMover::Table {
-    Table(const CudaDevice &device, std::byte *host, DeviceAddress on_device)
-        : layouts(reinterpret_cast<KernelLayout *>(host)),
-          pieces(reinterpret_cast<KernelPiece *>(host + max_layouts * sizeof(KernelLayout))),
-          device_layouts(on_device), device_pieces(on_device + max_layouts * sizeof(KernelLayout)),
-          used(device) {}
+    Table(const CudaDevice &device, std::unique_ptr<PinnedMemory> host_memory,
+          std::unique_ptr<DeviceMemory> device_memory)
+        : host(std::move(host_memory)), on_device(std::move(device_memory)),
+          layouts(reinterpret_cast<KernelLayout *>(host->data())),
+          pieces(
+              reinterpret_cast<KernelPiece *>(host->data() + max_layouts * sizeof(KernelLayout))),
+          device_layouts(on_device->address()),
+          device_pieces(on_device->address() + max_layouts * sizeof(KernelLayout)), used(device) {}
 
+    std::unique_ptr<PinnedMemory> host;
+    std::unique_ptr<DeviceMemory> on_device;
     KernelLayout *layouts;
     KernelPiece *pieces;
     DeviceAddress device_layouts;
@@ -36,28 +42,27 @@ struct PartMover::Table {
 std::unique_ptr<PartMover> PartMover::try_create(const CudaDevice &device,
                                                  const CudaKernels &kernels, CudaPinner &pinner,
                                                  cuda::CUstream stream) {
-    constexpr std::size_t nbytes = table_count * table_nbytes;
-    auto host = PinnedMemory::try_allocate(pinner, nbytes);
-    auto memory = DeviceMemory::try_allocate(device, nbytes, nbytes, stream);
-    if (host == nullptr || memory == nullptr) {
-        return nullptr;
-    }
-    return std::unique_ptr<PartMover>(
-        new PartMover(device, kernels, stream, std::move(host), std::move(memory)));
+    std::unique_ptr<PartMover> mover(new PartMover(device, kernels, pinner, stream));
+    return mover->try_add_table() ? std::move(mover) : nullptr;
 }
 
-PartMover::PartMover(const CudaDevice &device, const CudaKernels &kernels, cuda::CUstream stream,
-                     std::unique_ptr<PinnedMemory> host, std::unique_ptr<DeviceMemory> memory)
-    : device_(device), kernels_(kernels), stream_(stream), host_(std::move(host)),
-      memory_(std::move(memory)) {
-    for (std::size_t i = 0; i < table_count; ++i) {
-        tables_[i] = std::make_unique<Table>(device_, host_->data() + i * table_nbytes,
-                                             memory_->address() + i * table_nbytes);
+PartMover::PartMover(const CudaDevice &device, const CudaKernels &kernels, CudaPinner &pinner,
+                     cuda::CUstream stream)
+    : device_(device), kernels_(kernels), pinner_(pinner), stream_(stream) {}
+
+bool PartMover::try_add_table() {
+    auto host = PinnedMemory::try_allocate(pinner_, table_nbytes);
+    auto on_device = DeviceMemory::try_allocate(device_, table_nbytes, table_nbytes, stream_);
+    if (host == nullptr || on_device == nullptr) {
+        return false;
     }
+    tables_.insert(tables_.begin() + static_cast<std::ptrdiff_t>(next_),
+                   std::make_unique<Table>(device_, std::move(host), std::move(on_device)));
+    return true;
 }
 
 PartMover::~PartMover() {
-    device_.driver()->cuStreamSynchronize(stream_);
+    in_context(device_, [this] { device_.driver()->cuStreamSynchronize(stream_); });
 }
 
 bool PartMover::can_move(const DevicePart &part) noexcept {
@@ -105,9 +110,12 @@ void PartMover::move(std::span<const DevicePart> parts, DeviceAddress block, Dir
 }
 
 PartMover::Table &PartMover::next_table() {
+    const bool over = tables_[next_]->used.is_over();
+    if (!over && (tables_.size() == max_tables || !try_add_table())) {
+        tables_[next_]->used.wait();
+    }
     Table &table = *tables_[next_];
-    next_ = (next_ + 1) % table_count;
-    table.used.wait();
+    next_ = (next_ + 1) % tables_.size();
     table.layout_count = 0;
     table.piece_count = 0;
     return table;

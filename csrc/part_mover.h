@@ -1,10 +1,10 @@
 // Many small or strided tensors of one device, moved by kernels instead of one copy for each piece.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "cuda_device.h"
 #include "cuda_kernels.h"
@@ -36,22 +36,23 @@ private:
     enum class Direction { gather, scatter };
     // Descriptors of one launch: in pinned memory, and their copy on the device.
     struct Table;
-    static constexpr std::size_t table_count = 4;
 
-    PartMover(const CudaDevice &device, const CudaKernels &kernels, cuda::CUstream stream,
-              std::unique_ptr<PinnedMemory> host, std::unique_ptr<DeviceMemory> memory);
+    PartMover(const CudaDevice &device, const CudaKernels &kernels, CudaPinner &pinner,
+              cuda::CUstream stream);
+    // False where there is no memory for it.
+    bool try_add_table();
     void move(std::span<const DevicePart> parts, DeviceAddress block, Direction direction);
-    // Waits until the kernels have done with the table that was used longest ago.
+    // The table that was used longest ago, where the kernels have done with it. Else a new one, as
+    // they may have to wait for long; only with very many of them, this waits.
     Table &next_table();
     void launch(Table &table, DeviceAddress block, Direction direction);
 
     const CudaDevice &device_;
     const CudaKernels &kernels_;
+    CudaPinner &pinner_;
     const cuda::CUstream stream_;
-    std::unique_ptr<PinnedMemory> host_;
-    std::unique_ptr<DeviceMemory> memory_;
-    std::array<std::unique_ptr<Table>, table_count> tables_;
-    std::size_t next_ = 0;
+    std::vector<std::unique_ptr<Table>> tables_;
+    std::size_t next_ = 0; // the one that was used longest ago, before those that follow it
 };
 
 } // namespace sucrose

@@ -32,6 +32,9 @@ Scheduler::~Scheduler() {
 }
 
 void Scheduler::submit(std::shared_ptr<Job> job) {
+    // Here the caller can be told that there are no threads, later on nobody could.
+    workers_.start();
+    syncers_.start();
     {
         const std::lock_guard lock(mutex_);
         jobs_.push_back(job);
@@ -105,6 +108,21 @@ void Job::fail(std::exception_ptr error) {
     conclude_if_over(std::move(lock));
 }
 
+void Job::begin_side_work() {
+    const std::lock_guard lock(mutex_);
+    ++side_work_;
+}
+
+void Job::end_side_work(std::exception_ptr error) {
+    std::unique_lock lock(mutex_);
+    --side_work_;
+    if (error && !error_) {
+        error_ = std::move(error);
+    }
+    changed_.notify_all();
+    conclude_if_over(std::move(lock));
+}
+
 Job::Next Job::next() noexcept {
     const std::lock_guard lock(mutex_);
     if (error_ || next_ == chunk_count_) {
@@ -155,7 +173,8 @@ void Job::chunk_done(const ChunkPtr &chunk, std::uint64_t nbytes,
 }
 
 void Job::conclude_if_over(std::unique_lock<std::mutex> lock) {
-    const bool over = begun_ && in_flight_ == 0 && (error_ || next_ == chunk_count_);
+    const bool over =
+        begun_ && in_flight_ == 0 && side_work_ == 0 && (error_ || next_ == chunk_count_);
     if (!over || concluding_) {
         return;
     }

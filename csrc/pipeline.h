@@ -66,6 +66,8 @@ public:
     void retire(const Job &job) noexcept;
     // Lets staging take up to `nbytes` of host memory; returns how many slots of it are free.
     std::size_t limit_staging(std::uint64_t nbytes);
+    // Host memory that staging has pinned, and keeps.
+    std::size_t pinned_staging_nbytes() const noexcept { return staging_.pinned_nbytes(); }
 
     WorkerPool &workers() noexcept { return workers_; }
     WorkerPool &readers() noexcept { return readers_; }
@@ -81,13 +83,13 @@ private:
 
     Counters counters_;
     std::unique_ptr<Tracer> tracer_;
-    CudaDevices devices_; // before the pools, whose slots they pin
-    BufferPool ring_;
-    BufferPool staging_;
     std::mutex mutex_;
     std::condition_variable idle_;
     std::deque<std::shared_ptr<Job>> jobs_; // with chunks still to start, oldest first
     std::size_t unfinished_ = 0;
+    CudaDevices devices_; // before the pools, whose slots they pin; their threads pump as well
+    BufferPool ring_;
+    BufferPool staging_;
     // Threads last, so that they are joined first; a worker may still submit to io_.
     std::unique_ptr<IoBackend> io_;
     WorkerPool readers_; // for reads that the page cache has a part in
@@ -137,6 +139,11 @@ protected:
 
     void chunk_done(const ChunkPtr &chunk, std::uint64_t nbytes, std::exception_ptr error) noexcept;
     void fail(std::exception_ptr error);
+    // Work for the job beside its chunks: the job does not end before that has.
+    void begin_side_work();
+    void end_side_work(std::exception_ptr error);
+    // With the job's lock held.
+    bool side_work_under_way() const noexcept { return side_work_ != 0; }
     // What step() throws ends the chunk.
     template <typename Step> static auto guarded(const ChunkPtr &chunk, Step step);
     // Runs step() on a worker, guarded.
@@ -169,6 +176,7 @@ private:
     std::condition_variable changed_;
     std::size_t next_ = 0;      // chunks [0, next_) have been started
     std::size_t in_flight_ = 0; // of these, those that are not done
+    std::size_t side_work_ = 0;
     bool begun_ = false;
     bool concluding_ = false;
     bool finished_ = false;

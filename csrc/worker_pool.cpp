@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <system_error>
 #include <utility>
 
 namespace sucrose {
@@ -36,6 +37,11 @@ WorkerPool::~WorkerPool() {
     }
 }
 
+void WorkerPool::start() {
+    const std::lock_guard lock(mutex_);
+    start_locked();
+}
+
 void WorkerPool::post(Task task) {
     {
         const std::lock_guard lock(mutex_);
@@ -61,7 +67,14 @@ void WorkerPool::start_locked() {
     const SignalsBlocked blocked;
     threads_.reserve(thread_count_);
     for (std::size_t i = 0; i < thread_count_; ++i) {
-        threads_.emplace_back([this](const std::stop_token &stop) { run(stop); });
+        try {
+            threads_.emplace_back([this](const std::stop_token &stop) { run(stop); });
+        } catch (const std::system_error &) {
+            if (threads_.empty()) {
+                throw;
+            }
+            return; // fewer do as well
+        }
         pthread_setname_np(threads_.back().native_handle(), name_.substr(0, 15).c_str());
     }
 }

@@ -26,6 +26,9 @@ public:
     WorkerPool(const WorkerPool &) = delete;
     WorkerPool &operator=(const WorkerPool &) = delete;
 
+    // Throws std::system_error where not even one thread can be had; `post` does so as well, unless
+    // this was called before.
+    void start();
     void post(Task task);
     // Runs `task` before those that wait: for the continuation of work already begun.
     void post_front(Task task);

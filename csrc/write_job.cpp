@@ -68,8 +68,9 @@ bool WriteJob::try_stage_on_devices(std::span<const CallerStream> streams) {
         const CurrentContext current(lanes.device());
         const std::size_t margin =
             std::max(min_margin_nbytes, lanes.device().total_nbytes() / margin_divisor);
-        auto memory = DeviceMemory::try_allocate(lanes.device(), sources_.nbytes_on(ordinal),
-                                                 margin, lanes.within_device().stream());
+        const std::uint64_t nbytes = std::max<std::uint64_t>(1, sources_.nbytes_on(ordinal));
+        auto memory = DeviceMemory::try_allocate(lanes.device(), nbytes, margin,
+                                                 lanes.within_device().stream());
         if (memory == nullptr) {
             on_devices_.clear();
             return false;
@@ -83,13 +84,10 @@ bool WriteJob::try_stage_on_devices(std::span<const CallerStream> streams) {
     for (std::size_t i = 0; i < targets.size(); ++i) {
         const std::int32_t ordinal = live.devices()[i];
         CopyLane &lane = scheduler_.devices()[ordinal].within_device();
-        announce([this] { ++unstaged_devices_; });
+        begin_side_work();
         lane.within_device(live.packed_parts(ordinal), targets[i], ready_->on(ordinal),
                            stream_on(streams, ordinal), [self](std::exception_ptr error) {
-                               if (error) {
-                                   self->fail(std::move(error));
-                               }
-                               self->announce([&] { --self->unstaged_devices_; });
+                               self->end_side_work(std::move(error));
                            });
         ready_->follow(scheduler_.devices()[ordinal].device(), ordinal, lane.stream());
     }
@@ -120,7 +118,7 @@ bool WriteJob::wait_safe(std::chrono::milliseconds timeout) {
 
 bool WriteJob::wait_staged(std::chrono::milliseconds timeout) {
     return wait_until(timeout, [this] {
-        return staged_ != Staged::not_asked && unsafe_chunks_ == 0 && unstaged_devices_ == 0;
+        return staged_ != Staged::not_asked && unsafe_chunks_ == 0 && !side_work_under_way();
     });
 }
 

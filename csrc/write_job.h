@@ -78,8 +78,7 @@ private:
     std::unique_ptr<CallerOrder> ready_;
     std::vector<std::unique_ptr<DeviceMemory>> on_devices_; // copies of the sources
     Staged staged_ = Staged::not_asked;
-    std::size_t unsafe_chunks_ = 0;    // whose sources are still read; under the job's lock
-    std::size_t unstaged_devices_ = 0; // likewise
+    std::size_t unsafe_chunks_ = 0; // whose sources are still read; under the job's lock
 };
 
 } // namespace sucrose

@@ -33,6 +33,8 @@ public:
         find(hold, "fake_cuda_hold");
         find(hold_stream, "fake_cuda_hold_stream");
         find(resume, "fake_cuda_resume");
+        find(begin_capture, "fake_cuda_begin_capture");
+        find(end_capture, "fake_cuda_end_capture");
         reset(devices, nbytes_per_device, max_delay_us, seed);
     }
 
@@ -82,4 +84,6 @@ public:
     decltype(&fake_cuda_hold) hold = nullptr;
     decltype(&fake_cuda_hold_stream) hold_stream = nullptr;
     decltype(&fake_cuda_resume) resume = nullptr;
+    decltype(&fake_cuda_begin_capture) begin_capture = nullptr;
+    decltype(&fake_cuda_end_capture) end_capture = nullptr;
 };

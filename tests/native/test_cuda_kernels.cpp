@@ -1,6 +1,7 @@
 // Launches of the kernels through the driver, in stream order, with no preparation by the caller.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -117,7 +118,8 @@ TEST_CASE("fingerprints made on the device are those of the host") {
         const DeviceAddress results = program.allocate(16 * expected.size() + 1);
         kernels->fingerprint(source, count, results, stream);
         const auto found = download(program, stream, results, 16 * expected.size() + 1);
-        CHECK(std::memcmp(found.data(), expected.data(), 16 * expected.size()) == 0);
+        CHECK(std::ranges::equal(std::span(found).first(16 * expected.size()),
+                                 std::as_bytes(std::span(expected))));
         CHECK(found.back() == std::byte{fake_cuda_poison_fresh});
     }
     CHECK(fake.violations() == 0);

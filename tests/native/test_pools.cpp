@@ -1,7 +1,10 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
+#include <fstream>
 #include <latch>
 #include <set>
 #include <thread>
@@ -94,4 +97,26 @@ TEST_CASE("work posted to the front passes what waits") {
         go.count_down();
     }
     CHECK(order == std::vector<int>{1, 2});
+}
+
+TEST_CASE("a pool makes do with fewer slots where there are not enough addresses for all") {
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_AS, &before) == 0);
+    rlimit lowered = before;
+    lowered.rlim_cur = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + (1U << 30);
+    REQUIRE(::setrlimit(RLIMIT_AS, &lowered) == 0);
+    {
+        BufferPool pool(5000, BufferPool::Pages::lend_out); // 20 GB
+        std::vector<SlotLease> leases;
+        while (SlotLease lease = pool.try_lease()) {
+            lease.data()[sucrose::chunk_nbytes - 1] = std::byte{1};
+            leases.push_back(std::move(lease));
+        }
+        CHECK(leases.size() >= 2);
+        CHECK(leases.size() < 300);
+        CHECK(pool.available() == 0);
+    }
+    REQUIRE(::setrlimit(RLIMIT_AS, &before) == 0);
 }

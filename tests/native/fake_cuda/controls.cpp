@@ -97,6 +97,19 @@ void fake_cuda_fill_later(int device, unsigned long long stream, unsigned long l
         delay_us);
 }
 
+void fake_cuda_begin_capture(int device, unsigned long long stream) {
+    State &driver = state();
+    Lock lock(driver.mutex);
+    const Call call{__func__, driver, lock, device};
+    driver.captured = call.find_stream(reinterpret_cast<sucrose::cuda::CUstream>(stream));
+}
+
+void fake_cuda_end_capture(void) {
+    State &driver = state();
+    const Lock lock(driver.mutex);
+    driver.captured = nullptr;
+}
+
 void fake_cuda_hold(void) {
     State &driver = state();
     Lock lock(driver.mutex);

@@ -1,5 +1,7 @@
 // Entry points of the driver: streams and events.
 
+#include <utility>
+
 #include "exports.h"
 #include "state.h"
 
@@ -64,6 +66,24 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
     });
 }
 
+CUresult cuStreamIsCapturing(CUstream stream, int *status) {
+    return in_context(__func__, [&](const Call &call) {
+        const StreamQueue *found = call.find_stream(stream);
+        if (found == nullptr) {
+            return error_invalid_handle;
+        }
+        *status = found == call.state.captured ? 1 : stream_capture_status_none;
+        return success;
+    });
+}
+
+CUresult cuThreadExchangeStreamCaptureMode(int *mode) {
+    return without_context(__func__, [&](const Call &) {
+        std::swap(*mode, capture_mode());
+        return success;
+    });
+}
+
 CUresult cuEventCreate(CUevent *event, unsigned) {
     return in_context(__func__, [&](const Call &call) {
         *event = reinterpret_cast<CUevent>(call.state.scheduler.create_event(call.device));
@@ -92,6 +112,16 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
         }
         recorded->recorded = call.state.scheduler.enqueue_wait(*found, nullptr);
         return success;
+    });
+}
+
+CUresult cuEventQuery(CUevent event) {
+    return in_context(__func__, [&](const Call &call) {
+        const EventState *asked = call.state.scheduler.find_event(number(event));
+        if (asked == nullptr) {
+            return call.refuse_handle("event", event);
+        }
+        return !asked->recorded || asked->recorded->reached ? success : error_not_ready;
     });
 }
 

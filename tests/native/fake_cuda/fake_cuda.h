@@ -72,6 +72,12 @@ FAKE_CUDA_EXPORT void fake_cuda_fill_later(int device, unsigned long long stream
                                            unsigned long long address, int value, size_t nbytes,
                                            unsigned delay_us);
 
+/* From begin to end, `stream` (named as above) of that device is captured into a graph, in the mode
+ * that is the default: what is put on it is not modelled, but every call of another thread that
+ * might disturb a capture is refused and a violation, unless that thread has relaxed its mode. */
+FAKE_CUDA_EXPORT void fake_cuda_begin_capture(int device, unsigned long long stream);
+FAKE_CUDA_EXPORT void fake_cuda_end_capture(void);
+
 /* From when hold returns until resume, no operation of any stream starts; with hold_stream, none
  * that is put on that stream (named as above) in the meantime. Calls that wait for one block.
  * Resetting resumes. */

@@ -1,5 +1,8 @@
 #include "state.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
 #include <utility>
 
 namespace fake_cuda {
@@ -28,6 +31,7 @@ void State::reset(Lock &lock, int devices, std::size_t nbytes_per_device, unsign
     journal = {};
     modules.clear();
     functions.clear();
+    captured = nullptr;
     ++generation;
 }
 
@@ -54,6 +58,11 @@ std::vector<int> &context_stack(const State &state) {
     return stack;
 }
 
+int &capture_mode() {
+    thread_local int mode = 0; // CU_STREAM_CAPTURE_MODE_GLOBAL
+    return mode;
+}
+
 CUcontext context_of(int device) {
     return reinterpret_cast<CUcontext>(context_handles +
                                        context_step * static_cast<std::uint64_t>(device));
@@ -72,6 +81,19 @@ CUresult Call::refuse_handle(const char *what, const void *handle) const {
     state.journal.violation(std::string(function) + ": there is no " + what + " " +
                             hexadecimal(reinterpret_cast<std::uint64_t>(handle)) + " (any more)");
     return error_invalid_handle;
+}
+
+bool Call::disturbs_capture() const {
+    constexpr std::array<std::string_view, 10> disturbing{
+        "cuMemAlloc_v2",      "cuMemFree_v2",   "cuMemHostRegister_v2", "cuMemHostUnregister",
+        "cuModuleLoadData",   "cuModuleUnload", "cuStreamSynchronize",  "cuEventQuery",
+        "cuEventSynchronize", "cuMemGetInfo_v2"};
+    if (state.captured == nullptr || capture_mode() == stream_capture_mode_relaxed ||
+        std::find(disturbing.begin(), disturbing.end(), function) == disturbing.end()) {
+        return false;
+    }
+    state.journal.violation(std::string(function) + ": another thread is capturing a graph");
+    return true;
 }
 
 StreamQueue *Call::find_stream(CUstream stream) const {

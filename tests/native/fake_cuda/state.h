@@ -38,6 +38,7 @@ struct State {
     std::map<std::uint64_t, int> modules; // to their devices
     std::map<std::uint64_t, Kernel> functions;
     std::uint64_t next_handle = 0x4eed0000; // of modules and functions
+    const StreamQueue *captured = nullptr;  // into a graph; compared, never dereferenced
 
     State();
     int device_count() const { return static_cast<int>(retained.size()); }
@@ -57,6 +58,9 @@ sucrose::cuda::CUcontext context_of(int device);
 // -1 where it is no context.
 int device_of(const State &state, sucrose::cuda::CUcontext context);
 
+// Of the calling thread; the driver's own constants.
+int &capture_mode();
+
 // A call under way.
 struct Call {
     const char *function;
@@ -65,6 +69,8 @@ struct Call {
     int device; // of the current context; -1 in calls that need none
 
     CUresult refuse_handle(const char *what, const void *handle) const;
+    // Whether the call might disturb the capture that is going on; then it is a violation.
+    bool disturbs_capture() const;
     // nullptr, and a violation, where there is no such stream.
     StreamQueue *find_stream(sucrose::cuda::CUstream stream) const;
 };
@@ -93,7 +99,9 @@ template <typename Body> CUresult in_context(const char *function, Body body) {
         if (call.state.retained[static_cast<std::size_t>(stack.back())] == 0) {
             return error_context_is_destroyed;
         }
-        return body(Call{function, call.state, call.lock, stack.back()});
+        const Call here{function, call.state, call.lock, stack.back()};
+        return here.disturbs_capture() ? sucrose::cuda::error_stream_capture_unsupported
+                                       : body(here);
     });
 }
 
