@@ -35,7 +35,6 @@ void SlotLease::pin(PagePinner &pinner) const noexcept {
         state = pinned ? BufferPool::Pinning::pinned : BufferPool::Pinning::refused;
         const std::lock_guard lock(pool_->mutex_);
         pool_->pinner_ = &pinner;
-        pool_->pinned_ += pinned ? 1 : 0;
     }
 }
 
@@ -96,9 +95,9 @@ std::size_t BufferPool::available() const noexcept {
     return most - std::min(lent_, most);
 }
 
-std::size_t BufferPool::pinned_nbytes() const noexcept {
+std::size_t BufferPool::kept_nbytes() const noexcept {
     const std::lock_guard lock(mutex_);
-    return pinned_ * chunk_nbytes;
+    return usable_ * chunk_nbytes;
 }
 
 void BufferPool::reserve_locked() {
@@ -133,9 +132,6 @@ void BufferPool::reserve_locked() {
 }
 
 void BufferPool::give_back(std::size_t index) noexcept {
-    if (pages_ == Pages::lend_out && pinning_[index] != Pinning::pinned) {
-        ::madvise(slot(index), chunk_nbytes, MADV_FREE);
-    }
     const std::lock_guard lock(mutex_);
     free_.push_back(index);
     --lent_;

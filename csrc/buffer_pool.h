@@ -60,14 +60,8 @@ private:
 // back last is lent first, so that a transfer touches no more slots than it has in flight.
 class BufferPool {
 public:
-    // What becomes of the pages of a slot that is given back.
-    enum class Pages {
-        keep,    // for a small pool
-        lend_out // the kernel may take them when memory is short; until then they are ours
-    };
-
-    BufferPool(std::size_t slot_count, Pages pages) noexcept
-        : slot_count_(slot_count), limit_(slot_count), pages_(pages) {}
+    explicit BufferPool(std::size_t slot_count) noexcept
+        : slot_count_(slot_count), limit_(slot_count) {}
     ~BufferPool();
     BufferPool(const BufferPool &) = delete;
     BufferPool &operator=(const BufferPool &) = delete;
@@ -78,8 +72,8 @@ public:
     void set_limit(std::size_t slot_count) noexcept;
     // Slots that could be lent now.
     std::size_t available() const noexcept;
-    // Bytes that the kernel cannot take back: of pinned slots, lent or not.
-    std::size_t pinned_nbytes() const noexcept;
+    // Bytes of all slots that were ever lent: their pages stay, as the next transfer needs them.
+    std::size_t kept_nbytes() const noexcept;
 
 private:
     friend class SlotLease;
@@ -94,11 +88,9 @@ private:
     mutable std::mutex mutex_;
     std::size_t limit_;
     std::size_t lent_ = 0;
-    const Pages pages_;
     UniqueMapping memory_;
     std::byte *first_slot_ = nullptr;
     std::size_t usable_ = 0;        // slots [0, usable_) have memory, the others only addresses
-    std::size_t pinned_ = 0;        // slots
     std::vector<std::size_t> free_; // every slot is either here or in exactly one lease
     std::vector<Pinning> pinning_;  // of a slot: belongs to who has the lease
     PagePinner *pinner_ = nullptr;  // of all pinned slots

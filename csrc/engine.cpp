@@ -100,7 +100,7 @@ std::shared_ptr<ReadJob> Engine::read(std::string path, ExtentList destinations,
 }
 
 std::size_t Engine::kept_staging_nbytes() const {
-    return scheduler().pinned_staging_nbytes();
+    return scheduler().kept_staging_nbytes();
 }
 
 bool Engine::reaches_device(std::int32_t ordinal) {

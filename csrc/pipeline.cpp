@@ -21,10 +21,9 @@ std::size_t staging_slot_count() noexcept {
 
 Scheduler::Scheduler(const SchedulerOptions &options, std::unique_ptr<IoBackend> io)
     : tracer_(options.trace.empty() ? nullptr : std::make_unique<Tracer>(options.trace)),
-      devices_(options.cuda_driver), ring_(options.ring_slot_count, BufferPool::Pages::keep),
-      staging_(staging_slot_count(), BufferPool::Pages::lend_out), io_(std::move(io)),
-      readers_("sucrose-read", read_lanes), syncers_("sucrose-sync", syncer_count),
-      workers_("sucrose-worker", options.worker_count) {}
+      devices_(options.cuda_driver), ring_(options.ring_slot_count), staging_(staging_slot_count()),
+      io_(std::move(io)), readers_("sucrose-read", read_lanes),
+      syncers_("sucrose-sync", syncer_count), workers_("sucrose-worker", options.worker_count) {}
 
 Scheduler::~Scheduler() {
     std::unique_lock lock(mutex_);

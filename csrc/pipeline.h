@@ -66,8 +66,8 @@ public:
     void retire(const Job &job) noexcept;
     // Lets staging take up to `nbytes` of host memory; returns how many slots of it are free.
     std::size_t limit_staging(std::uint64_t nbytes);
-    // Host memory that staging has pinned, and keeps.
-    std::size_t pinned_staging_nbytes() const noexcept { return staging_.pinned_nbytes(); }
+    // Host memory that staging has taken, and keeps.
+    std::size_t kept_staging_nbytes() const noexcept { return staging_.kept_nbytes(); }
 
     WorkerPool &workers() noexcept { return workers_; }
     WorkerPool &readers() noexcept { return readers_; }

@@ -1,4 +1,4 @@
-"""Every way out of a program that has a save pending. Each test has a process of its own.
+"""Every way out of a program that has a save pending. Each test has a process of its own (warm_python.py).
 
 `slowly` makes the commit come long after the program's last line, `never` makes the disk stand still.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from warm_python import WarmPython
 
 from sucrose import Snapshot
 
 if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
     from pathlib import Path
+
+WARM_PYTHON = WarmPython()
 
 PREAMBLE = """
 import atexit, errno, logging, os, signal, sys, threading, time
@@ -37,7 +40,7 @@ def save(value, name="s"):
 def slowly():
     commit = StagedDirectory.commit
     def slow(*args, **kwargs):
-        time.sleep(0.5)
+        time.sleep(0.3)
         commit(*args, **kwargs)
     StagedDirectory.commit = slow
 
@@ -62,14 +65,13 @@ def run(
     code: str, folder: Path, *, engine: str = "native", before_import: str = "", timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
     program = PREAMBLE.replace("BEFORE_IMPORT", before_import) + code
-    return subprocess.run(
-        [sys.executable, "-c", program, str(folder)],
-        env={**os.environ, "SUCROSE_ENGINE": engine},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    return WARM_PYTHON.run(program, [str(folder)], {**os.environ, "SUCROSE_ENGINE": engine}, timeout_s=timeout_s)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def python_ends_with_this_file() -> Iterator[None]:
+    yield
+    WARM_PYTHON.close()
 
 
 def value_in(folder: Path, name: str = "s") -> float:
@@ -203,6 +205,21 @@ at_the_end(lambda: os.kill(os.getpid(), signal.SIGINT))
     assert names_in(tmp_path) == ["s"]
     assert value_in(tmp_path) == 1.0
     assert done.stderr.count("was interrupted at the end of the program") == 2
+
+
+def test_ctrl_c_while_the_end_cancels_what_is_pending_is_no_success(tmp_path: Path) -> None:
+    code = """
+def interrupt():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+never()
+StartedTake.abandon = lambda take: time.sleep(2)
+save(2.0)
+at_the_end(interrupt)
+"""
+    assert run(code, tmp_path).returncode == 1
+    assert not (tmp_path / "s").exists()
 
 
 # Failures that nobody was told of

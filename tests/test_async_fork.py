@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from warm_python import WarmPython
 
 from sucrose import Snapshot
 
 if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
     from pathlib import Path
+
+WARM_PYTHON = WarmPython()
 
 PREAMBLE = """
 import errno, multiprocessing, os, sys, threading, time
@@ -49,14 +52,13 @@ def in_child(act, *, leave=os._exit):
 
 
 def run(code: str, folder: Path, engine: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PREAMBLE + code, str(folder)],
-        env={**os.environ, "SUCROSE_ENGINE": engine},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return WARM_PYTHON.run(PREAMBLE + code, [str(folder)], {**os.environ, "SUCROSE_ENGINE": engine})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def python_ends_with_this_file() -> Iterator[None]:
+    yield
+    WARM_PYTHON.close()
 
 
 def value_in(folder: Path, name: str) -> float:
@@ -196,7 +198,7 @@ def test_a_fork_while_another_thread_saves_leaves_the_child_a_free_lock(tmp_path
 from sucrose.snapshot.process_end import COMMITS
 locked, go_on = threading.Event(), threading.Event()
 def hold():
-    with COMMITS._changed:
+    with COMMITS._at_work:
         locked.set()
         go_on.wait()
 threading.Thread(target=hold).start()

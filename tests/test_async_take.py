@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import gc
 import inspect
+import math
 import os
 import resource
 import signal
@@ -300,6 +301,26 @@ def test_waiting_with_a_time_out_leaves_the_save_as_it_is(tmp_path: Path, held_w
     held_writes.open()
     pending.wait(PATIENCE_S)
     assert value_at(tmp_path / "s") == 1.0
+
+
+@pytest.mark.parametrize("method", ["wait", "wait_staged"])
+def test_a_time_out_may_be_infinite(tmp_path: Path, held_writes: Gate, method: str) -> None:
+    pending = Snapshot.async_take(tmp_path / "s", state())
+    threading.Timer(0.05, held_writes.open).start()
+    getattr(pending, method)(math.inf)
+    pending.wait(PATIENCE_S)
+    assert value_at(tmp_path / "s") == 1.0
+
+
+def test_what_wait_returns_is_found_after_a_change_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pending = Snapshot.async_take("s", state())
+    monkeypatch.chdir("/")
+    snapshot = pending.wait(PATIENCE_S)
+    assert snapshot.path == "s"
+    assert snapshot.verify()
 
 
 def test_several_threads_may_wait(tmp_path: Path, held_commits: Gate) -> None:

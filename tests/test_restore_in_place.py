@@ -207,3 +207,13 @@ def test_sparse_targets_and_lazy_parameters_are_replaced(tmp_path: Path) -> None
     snapshot.restore({"state": state, "model": lazy})
     assert_same(state["v"], sparse)
     assert lazy.weight.shape == (2, 3)
+
+
+def test_a_parameter_whose_memory_was_freed_is_a_mismatch_and_nothing_is_changed(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2)
+    Snapshot.take(tmp_path / "s", {"model": model})
+    torch.nn.init.zeros_(model.bias)
+    model.weight.untyped_storage().resize_(0)
+    with pytest.raises(StateMismatchError, match=r"0/model/weight.*no memory"):
+        Snapshot(tmp_path / "s").restore({"model": model})
+    assert model.bias.eq(0).all()

@@ -38,6 +38,13 @@ def state(value: float = 1.0) -> dict[str, Any]:
     return {"state": StateDict(v=torch.full((3000,), value), o=(value,))}
 
 
+def without_memory() -> torch.Tensor:
+    """What sharded training leaves of a parameter between its uses."""
+    tensor = torch.ones(10)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
 # --- taking -----------------------------------------------------------------------------------------------------------
 
 BAD_STATES: list[tuple[Any, type[Exception], str]] = [
@@ -48,6 +55,7 @@ BAD_STATES: list[tuple[Any, type[Exception], str]] = [
     ({"a\ud800": StateDict()}, ValueError, "Unicode"),
     ({"a": RNGState(), "b": RNGState()}, RuntimeError, "a, b"),
     ({"m": torch.nn.Linear(2, 2, device="meta")}, UnsupportedError, r"0/m/weight.*to_empty"),
+    ({"s": StateDict(v=without_memory())}, UnsupportedError, "0/s/v.*no memory"),
     ({"m": torch.nn.LazyLinear(2)}, UnsupportedError, r"0/m/weight.*not initialized"),
     ({"s": StateDict(f=[lambda: 1])}, UnsupportedError, "0/s/f/0.*cannot be pickled"),
     ({"s": StateDict(lock=threading.Lock())}, UnsupportedError, "0/s/lock.*_thread.lock"),

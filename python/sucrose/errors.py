@@ -2,6 +2,7 @@
 
 SucroseError
 ├── StorageError (OSError)                    a read, write, sync or rename failed; keeps its errno
+│   └── NotDurableError                       what was saved is in place, but a power cut may still undo that
 ├── CorruptionError                           bytes on disk are not the bytes that were saved
 ├── FormatVersionError                        written by a newer release than this one
 ├── IncompleteSnapshotError (FileNotFoundError)   no commit record: never finished, or no snapshot at all
@@ -47,6 +48,10 @@ class SucroseError(Exception):
 
 class StorageError(SucroseError, OSError):
     """A storage operation failed; `errno` and `strerror` are those of the system call."""
+
+
+class NotDurableError(StorageError):
+    """The save is in its place, complete, but its folder could not be fsynced: a power cut may undo it."""
 
 
 class CorruptionError(SucroseError):

@@ -39,6 +39,7 @@ _ALLOWED = {
 }
 _FREE_TEXT = frozenset({"cuda_driver", "trace"})
 _MINIMUM = {"ring_slots": 1, "io_depth": 1}
+_LIMIT = 1 << 63  # what the native core can count to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +87,8 @@ def _parse(name: str, variable: str, text: str) -> str | int:
         value = int(text)
     except ValueError:
         value = minimum - 1
-    if value < minimum:
-        raise ConfigError(f"{variable}={text!r}: expected a whole number of at least {minimum}")
+    if not minimum <= value < _LIMIT:
+        raise ConfigError(f"{variable}={text!r}: expected a whole number from {minimum} to {_LIMIT - 1}")
     return value
 
 

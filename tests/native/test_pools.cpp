@@ -18,7 +18,7 @@ using sucrose::SlotLease;
 using sucrose::WorkerPool;
 
 TEST_CASE("a pool lends every slot once, page-aligned and apart, and no more") {
-    BufferPool pool(4, BufferPool::Pages::keep);
+    BufferPool pool(4);
     std::vector<SlotLease> leases;
     std::set<std::byte *> slots;
     for (int i = 0; i < 4; ++i) {
@@ -40,7 +40,7 @@ TEST_CASE("a pool lends every slot once, page-aligned and apart, and no more") {
 }
 
 TEST_CASE("a lease that was moved from gives nothing back") {
-    BufferPool pool(1, BufferPool::Pages::keep);
+    BufferPool pool(1);
     SlotLease first = pool.try_lease();
     SlotLease second = std::move(first);
     CHECK_FALSE(first);
@@ -50,7 +50,7 @@ TEST_CASE("a lease that was moved from gives nothing back") {
 }
 
 TEST_CASE("threads that lend and give back never share a slot") {
-    BufferPool pool(3, BufferPool::Pages::keep);
+    BufferPool pool(3);
     std::vector<std::jthread> threads;
     std::atomic<int> shared = 0;
     for (int t = 0; t < 4; ++t) {
@@ -108,7 +108,7 @@ TEST_CASE("a pool makes do with fewer slots where there are not enough addresses
     lowered.rlim_cur = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + (1U << 30);
     REQUIRE(::setrlimit(RLIMIT_AS, &lowered) == 0);
     {
-        BufferPool pool(5000, BufferPool::Pages::lend_out); // 20 GB
+        BufferPool pool(5000); // 20 GB
         std::vector<SlotLease> leases;
         while (SlotLease lease = pool.try_lease()) {
             lease.data()[sucrose::chunk_nbytes - 1] = std::byte{1};

@@ -51,9 +51,9 @@ _shared: dict[str, Engine] = {}
 
 
 class _Start:
-    """Guards the making of shared engines."""
+    """Guards the making of shared engines. A signal handler may save in the middle of that."""
 
-    lock = threading.Lock()
+    lock = threading.RLock()
 
 
 def make_engine(options: Options) -> Engine:
@@ -90,8 +90,7 @@ def get_engine(name: str | None = None) -> Engine:
         with _Start.lock:
             engine = _shared.get(wanted)
             if engine is None:
-                engine = make_engine(replace(options, engine=wanted))
-                _shared[wanted] = engine
+                engine = _shared.setdefault(wanted, make_engine(replace(options, engine=wanted)))
     return engine
 
 
@@ -129,7 +128,7 @@ def fail_exit() -> None:
 
 
 def _forget_inherited_lock() -> None:
-    _Start.lock = threading.Lock()  # the parent may have held it while forking
+    _Start.lock = threading.RLock()  # the parent may have held it while forking
 
 
 os.register_at_fork(after_in_child=_forget_inherited_lock)

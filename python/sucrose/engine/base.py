@@ -225,6 +225,10 @@ class Engine(Protocol):
         """Whether extents may lie on this CUDA device; where not they are a `ValueError`."""
         ...
 
+    def kept_staging_nbytes(self) -> int:
+        """Host memory that staging keeps between writes: it is not free, and yet there for the next."""
+        ...
+
     def trace(self, name: str, begin_s: float, end_s: float) -> None:
         """Adds a span to the trace of the pipeline, times from `time.perf_counter()`."""
         ...

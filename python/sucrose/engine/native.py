@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,8 +36,10 @@ class _Ticket:
     """Keeps the memory of an operation alive for as long as the core may touch it."""
 
     def __init__(self, submit: Callable[[bytes], Any], path: str, memory: Extents) -> None:
-        self._memory: Extents | None = memory
         self._tickets: list[Any] = []
+        # Not __del__: that would run after each success, too, and Ctrl-C in it is lost.
+        self._guard = weakref.finalize(self, _stop, self._tickets, memory)
+        self._guard.atexit = False
         # Not `self._ticket = submit(…)`: Ctrl-C is raised between a return and an assignment, too,
         # and would lose the ticket of a job that goes on. In here no Python code runs in between.
         self._tickets.extend(map(submit, (os.fsencode(path),)))
@@ -53,15 +56,16 @@ class _Ticket:
         if outcome is None:
             done, total = self.progress()
             raise TimeoutError(f"{done} of {total} bytes were done after {timeout_s} s")
-        self._memory = None  # on an error it goes with the ticket: Ctrl-C may come before the wait began
+        self._guard.detach()  # on an error it stays with the ticket: Ctrl-C may come before the wait began
         return outcome
 
-    def __del__(self) -> None:
-        if self._memory is not None:  # dropped while under way, perhaps
-            for ticket in self._tickets:
-                ticket.cancel()
-                while not _is_over(ticket):
-                    pass
+
+def _stop(tickets: list[Any], memory: Extents) -> None:  # noqa: ARG001 - is held until this is over
+    """Of a ticket that was dropped while under way, perhaps."""
+    for ticket in tickets:
+        ticket.cancel()
+        while not _is_over(ticket):
+            pass
 
 
 def _is_over(ticket: Any) -> bool:
@@ -86,7 +90,7 @@ class _WriteTicket(_Ticket):
     def wait_staged(self, timeout_s: float | None = None) -> None:
         if not self._tickets[0].wait_staged(timeout_s):
             raise TimeoutError(f"the sources were still needed after {timeout_s} s")
-        self._memory = None
+        self._guard.detach()
 
     def staged(self) -> bool:
         try:
@@ -211,6 +215,9 @@ class NativeEngine:
 
     def reaches_device(self, ordinal: int) -> bool:
         return self._engine.reaches_device(ordinal)
+
+    def kept_staging_nbytes(self) -> int:
+        return self._engine.kept_staging_nbytes()
 
     def trace(self, name: str, begin_s: float, end_s: float) -> None:
         self._engine.trace(name, begin_s, end_s)

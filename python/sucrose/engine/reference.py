@@ -79,7 +79,7 @@ class ReferenceEngine:
     """Implements `sucrose.engine.base.Engine`. Thread-safe: calls share only the totals."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may save in the middle of a save
         self._totals = {"files_written": 0, "nbytes_written": 0, "nbytes_read": 0}
 
     @property
@@ -162,6 +162,10 @@ class ReferenceEngine:
     def reaches_device(self, ordinal: int) -> bool:  # noqa: ARG002 - it knows of none
         """Never: tensors of devices come here as copies on the host."""
         return False
+
+    def kept_staging_nbytes(self) -> int:
+        """Nothing."""
+        return 0
 
     def trace(self, name: str, begin_s: float, end_s: float) -> None:
         """Keeps no trace."""

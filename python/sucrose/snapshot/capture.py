@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from sucrose.engine import Engine
+from sucrose.errors import UnsupportedError
 from sucrose.snapshot.flatten import FlatState, encode_key, flatten
 from sucrose.snapshot.rng_state import RNGState
 from sucrose.snapshot.tensors import (
@@ -80,8 +81,21 @@ def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None, engine
             captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
             continue
         captured.dense[path] = memory
-    if len({memory.address for memory in captured.dense.values()}) < len(captured.dense):
+    addresses = {memory.address for memory in captured.dense.values()}
+    if 0 in addresses:
+        _refuse_freed(captured)
+    if len(addresses) < len(captured.dense):
         _find_aliases(captured)
+
+
+def _refuse_freed(captured: CapturedState) -> None:
+    for path, memory in captured.dense.items():
+        if memory.address == 0 and memory.nbytes > 0:
+            raise UnsupportedError(
+                f"{path!r} has no memory any more, as after resize_(0) of its storage: save it before that, or gather "
+                "it first",
+                key=path,
+            )
 
 
 def _find_aliases(captured: CapturedState) -> None:

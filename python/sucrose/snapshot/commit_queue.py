@@ -13,13 +13,16 @@ sys.exit. Once the main thread has ended, takes are finished by the thread that 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sucrose.errors import CancelledError
+from sucrose.errors import CancelledError, NotDurableError
+from sucrose.snapshot.main_thread import main_thread_has_ended
 
 if TYPE_CHECKING:
     from sucrose.formats.manifest import SnapshotMetadata
@@ -30,7 +33,7 @@ _LOOK_AROUND_S = 0.1  # between looks at takes that are not the first
 
 
 class QueuedTake:
-    """A take and what became of it. Its fields belong to the lock of the queue."""
+    """A take and what became of it; that is written by the thread that finishes it, and by no other."""
 
     def __init__(self, take: StartedTake, path: str) -> None:
         self.path = path
@@ -39,11 +42,13 @@ class QueuedTake:
         """None once it has ended."""
         self.progress = (0, 0)
         """In the end; until then it is the take's."""
-        self.is_late = not threading.main_thread().is_alive()
+        self.is_late = main_thread_has_ended()
         """Added when the program had ended already, by a handler or a thread that remained."""
+        self.was_added = False
         self.is_cancelled = False
-        self.is_committing = False
-        """From here on `cancel` comes too late."""
+        """Somebody wants it to be; whether that comes in time is seen in the end."""
+        self.waiters: deque[threading.Lock] = deque()
+        """Held locks of threads that wait for the end."""
         self.outcome: tuple[SnapshotMetadata, TakeStats] | None = None
         self.error: Exception | None = None
 
@@ -52,64 +57,72 @@ class QueuedTake:
         """Whether it was committed, has failed, or was cancelled."""
         return self.outcome is not None or self.error is not None
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether it has ended with what it saved at its path, durable or not."""
+        return self.outcome is not None or isinstance(self.error, NotDurableError)
+
 
 class CommitQueue:
     """Takes on their way to their commits. Thread-safe.
 
-    The lock is one that a thread may take again: a signal handler may come in the middle of any
-    method here and save something itself.
+    No lock is held but by the thread at work, and nothing of threading that takes locks itself is
+    used for waiting: a signal handler may come in the middle of any method here, save and wait for
+    that, or raise. What is shared changes by single operations of deques.
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.RLock())
         self._takes: deque[QueuedTake] = deque()
-        self._worker: threading.Thread | None = None
+        self._at_work = threading.Lock()
+        """Held by the one thread that finishes takes."""
         self._untold: deque[QueuedTake] = deque()
 
     def add(self, queued: QueuedTake) -> None:
         """Step 1. Returns at once, but at the end of a program, where it returns after the commit."""
-        with self._changed:
-            self._takes.append(queued)
+        self._takes.append(queued)
+        queued.was_added = True
         self._set_to_work()
         if queued.is_late:
             self.wait_ended(queued)
 
     def request_cancel(self, queued: QueuedTake) -> None:
         """Stops a take, unless its commit has begun. `wait_ended` tells when nothing of it is left."""
-        with self._changed:
-            take = queued.take
-            if take is None or queued.is_committing:
-                return
-            queued.is_cancelled = True
-            if queued not in self._takes:  # its caller was interrupted before adding it
+        queued.is_cancelled = True
+        take = queued.take
+        if take is not None:
+            take.writes.cancel()
+            if not queued.was_added:  # its caller was interrupted before, or perhaps just after, adding it
                 self._takes.append(queued)
-        take.writes.cancel()
 
     def cancel(self, queued: QueuedTake) -> bool:
         """Stops a take and waits until nothing of it is left; false where it was committed."""
         self.request_cancel(queued)
         self.wait_ended(queued)
-        return queued.outcome is None
+        return not queued.is_in_place
 
     def wait_ended(self, queued: QueuedTake, timeout_s: float | None = None) -> bool:
         """Blocks until the take was committed, failed or was cancelled; False on time-out."""
-        self._set_to_work()
-        with self._changed:
-            return self._changed.wait_for(lambda: queued.has_ended, timeout_s)
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        waiter = threading.Lock()
+        waiter.acquire()
+        queued.waiters.append(waiter)
+        while not queued.has_ended and (left_s := deadline - time.monotonic()) > 0:
+            self._set_to_work()  # again and again: whoever was at work may have been interrupted
+            waiter.acquire(timeout=min(left_s, _LOOK_AROUND_S))
+        with suppress(ValueError):
+            queued.waiters.remove(waiter)
+        return queued.has_ended
 
     def under_way(self) -> list[QueuedTake]:
         """Takes that have not ended, in the order of their commits."""
-        with self._changed:
-            return list(self._takes)
+        return [queued for queued in self._takes.copy() if not queued.has_ended]
 
     def raise_error(self, queued: QueuedTake) -> None:
         """Raises the error of a take that has ended by one; from here on somebody has been told."""
-        with self._changed:
-            if queued.error is None:
-                return
+        if queued.error is not None:
             with suppress(ValueError):
                 self._untold.remove(queued)
-        raise queued.error.with_traceback(None)  # it may have been raised before
+            raise queued.error.with_traceback(None)  # it may have been raised before
 
     def raise_untold(self) -> None:
         """Raises the earliest error that nobody has been told of."""
@@ -119,67 +132,71 @@ class CommitQueue:
 
     def pop_untold(self) -> QueuedTake | None:
         """The earliest failure that nobody has been told of; whoever calls this tells it."""
-        with self._changed:
-            return self._untold.popleft() if self._untold else None
+        for queued in self._untold.copy():
+            if queued.has_ended:
+                with suppress(ValueError):  # another thread tells it
+                    self._untold.remove(queued)
+                    return queued
+        return None
 
     def forget_inherited(self) -> None:
         """Empties the queue in a forked child: what is in it goes on in the parent alone."""
         for queued in (*self._takes, *self._untold):
             # Never freed: tickets wait when they are deleted, for threads that only the parent has.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(queued.take))
-        self._changed = threading.Condition(threading.RLock())  # the parent may have held the lock
+        self._at_work = threading.Lock()
         self._takes.clear()
         self._untold.clear()
-        self._worker = None
 
     def _set_to_work(self) -> None:
         """Sees to it that somebody works on the takes, if there are any."""
-        with self._changed:
-            if self._worker is not None or not self._takes:
-                return
+        if not self._takes or self._at_work.locked():
+            return
         # Two threads that come here at once start two workers, of which one returns at once.
-        # A worker says itself that it is one, so that Ctrl-C in here leaves no false claim.
-        if threading.main_thread().is_alive():
-            with suppress(RuntimeError):  # too many threads, or the interpreter does not start any more
+        if not main_thread_has_ended():
+            try:
                 threading.Thread(target=self._work, name="sucrose-commit", daemon=False).start()
+            except RuntimeError as error:  # too many threads, or the interpreter does not start any more
+                if error.__context__ is not None:  # Ctrl-C, of which threading makes this
+                    raise error.__context__ from None
+            else:
                 return
         self._work()
 
     def _work(self) -> None:
-        with self._changed:
-            if self._worker is not None:
-                return
-            self._worker = threading.current_thread()
-        try:
-            while True:
-                with self._changed:
-                    if not self._takes:
-                        self._worker = None
-                        return
-                    first = self._takes[0]
+        # Who finds the lock taken may leave: its holder looks at the takes once more after releasing it.
+        while self._takes and self._at_work.acquire(blocking=False):
+            try:
+                self._work_alone()
+            finally:
+                self._at_work.release()
+
+    def _work_alone(self) -> None:
+        while self._takes:
+            first = self._takes[0]
+            if not first.has_ended:
                 self._finish(first)
-        except BaseException:
-            with self._changed:
-                self._worker = None
-            raise
+            with suppress(ValueError):  # interrupted before, where the main thread is at work
+                self._takes.remove(first)
 
     def _finish(self, queued: QueuedTake) -> None:
         """Steps 2 and 3 for the first take."""
         take = queued.take
         assert take is not None
+        is_committing = False
         try:
             while not queued.is_cancelled and not take.wait_written(_LOOK_AROUND_S):
                 self._look_around(first=queued)
-            with self._changed:
-                queued.is_committing = not queued.is_cancelled
-            if queued.is_committing:
+            is_committing = not queued.is_cancelled
+            if is_committing:
                 self._end(queued, outcome=take.commit())
             else:
                 self._discard(queued)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
-            self._end(queued, error=_cancelled(queued) if queued.is_cancelled else error)
+            self._end(queued, error=_cancelled(queued) if queued.is_cancelled and not is_committing else error)
         except BaseException:  # Ctrl-C, where the main thread itself is at work
-            self._discard(queued)
+            if not queued.has_ended:
+                self._discard(queued)
             raise
 
     def _look_around(self, *, first: QueuedTake) -> None:
@@ -190,7 +207,7 @@ class CommitQueue:
                 queued.take.writes.release_staged()
 
     def _discard(self, queued: QueuedTake) -> None:
-        assert queued.take is not None  # only the worker ends takes
+        assert queued.take is not None  # only the thread at work ends takes
         queued.take.abandon()
         self._end(queued, error=_cancelled(queued))
 
@@ -201,18 +218,20 @@ class CommitQueue:
         outcome: tuple[SnapshotMetadata, TakeStats] | None = None,
         error: Exception | None = None,
     ) -> None:
+        assert queued.take is not None
+        queued.progress = queued.take.writes.progress()
         if error is not None:
             _drop_frames(error)
-        with self._changed:
-            assert queued.take is not None
-            queued.progress = queued.take.writes.progress()
-            queued.take = None
-            queued.outcome = outcome
-            queued.error = error
-            if error is not None and not isinstance(error, CancelledError):
-                self._untold.append(queued)
+            if not isinstance(error, CancelledError):
+                self._untold.append(queued)  # before anybody can be told, who takes it out again
+        queued.outcome = outcome
+        queued.error = error
+        queued.take = None
+        with suppress(ValueError):
             self._takes.remove(queued)
-            self._changed.notify_all()
+        for waiter in queued.waiters.copy():
+            with suppress(RuntimeError):  # it has come to its time-out, and was acquired by nobody
+                waiter.release()
 
 
 def _cancelled(queued: QueuedTake) -> CancelledError:

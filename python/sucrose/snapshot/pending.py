@@ -73,7 +73,8 @@ class PendingSnapshot:
         Raises:
             TimeoutError: not within `timeout` seconds.
             CancelledError: the save was cancelled.
-            OSError: the save failed and nothing was committed. Every call raises it.
+            NotDurableError: the snapshot is at its path, but its folder could not be fsynced.
+            OSError: the save failed and nothing was committed. Every call raises its error anew.
         """
         self._check_process()
         if not COMMITS.wait_ended(self._queued, timeout):

@@ -53,7 +53,11 @@ def end_of_process() -> None:
     for queued in left:
         if not interrupted:
             COMMITS.wait_ended(queued)
-    lost = _cancel_all(left) if interrupted else []
+    try:
+        lost = _cancel_all(left) if interrupted else []
+    except BaseException:  # Ctrl-C once more: nobody knows what became of them
+        fail_exit()
+        raise
     for queued in lost:
         _report(f"saving {queued.path!r} was interrupted at the end of the program; nothing was committed")
     failed = bool(lost)
@@ -72,7 +76,7 @@ def _cancel_all(takes: list[QueuedTake]) -> list[QueuedTake]:
     deadline = time.monotonic() + _LEAVE_WITHIN_S
     for queued in takes:
         COMMITS.wait_ended(queued, max(0.0, deadline - time.monotonic()))
-    return [queued for queued in takes if queued.outcome is None]
+    return [queued for queued in takes if not queued.is_in_place]
 
 
 def _report(message: str) -> None:

@@ -189,6 +189,7 @@ class StateReader:
             or begin < 0
             or end - begin != memory.nbytes
             or memory.nbytes == 0
+            or memory.address == 0
         ):
             return False
         self._batch.add_memory(entry, memory, path, fresh=False)

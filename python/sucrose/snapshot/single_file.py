@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sucrose.engine import Engine, Extents, get_engine
-from sucrose.errors import CorruptionError, StorageError
+from sucrose.errors import CorruptionError, NotDurableError, StorageError
 from sucrose.formats import torch_zip
 from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.archive import Archive
@@ -177,7 +177,16 @@ def _write(engine: Engine, target: str, extents: Extents, *, durable: bool) -> N
             os.unlink(temporary)
         raise
     if durable:
-        engine.sync([folder])
+        try:
+            engine.sync([folder])
+        except OSError as error:
+            raise NotDurableError(
+                error.errno,
+                f"{target!r} is saved and in place, but a power cut may undo that, as its folder could not be fsynced. "
+                "Save again once the disk works",
+                error.filename,
+                path=target,
+            ) from error
 
 
 def _device(map_location: MapLocation) -> torch.device | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
+from copy import copy
 from typing import Any
 
 import torch
 
-from sucrose.engine import Staging, get_engine
+from sucrose.engine import Engine, Staging, get_engine
 from sucrose.engine.host_memory import free_host_nbytes
 from sucrose.errors import CorruptionError, UnsupportedError
 from sucrose.formats.index import INDEX_FILE, SnapshotIndex
@@ -66,7 +66,7 @@ class Snapshot:
             storage_options: for the storage; the local one has none.
         """
         self.path = os.fspath(path)
-        self._storage = LocalDirectory(local_path(path))
+        self._storage = LocalDirectory(os.path.abspath(local_path(path)))
         self._metadata: SnapshotMetadata | None = None
         self._index: SnapshotIndex | None = None
         self._stats: TakeStats | None = None
@@ -110,9 +110,12 @@ class Snapshot:
             UnsupportedError: a tensor without data, or a value that cannot be pickled.
             FileExistsError: there is something at `path`, and `overwrite` is false or it is no
                 snapshot.
+            NotDurableError: the snapshot is at `path`, but its folder could not be fsynced. What it has
+                replaced is kept beside it, under a hidden name that the message tells.
             OSError: writing failed; nothing was committed.
         """
         COMMITS.raise_untold()
+        reference = cls(path, pg, storage_options)
         earlier = COMMITS.under_way()
         take = _start(path, app_state, pg, storage_options, _custom_tensor_prepare_func, durable, overwrite, progress)
         try:
@@ -122,7 +125,7 @@ class Snapshot:
         except BaseException:
             take.abandon()
             raise
-        return cls._refer(path, pg, storage_options, *take.commit())
+        return reference._committed(*take.commit())
 
     @classmethod
     def async_take(
@@ -163,13 +166,14 @@ class Snapshot:
                 `PendingSnapshot.wait`, by the next take, or reported when the program ends.
         """
         COMMITS.raise_untold()
+        reference = cls(path, pg, storage_options)
         take = _start(
             path, app_state, pg, storage_options, _custom_tensor_prepare_func, durable, overwrite, in_background=True
         )
         queued = QueuedTake(take, os.fspath(path))
         try:
             commit_in_background(queued)
-            return PendingSnapshot(queued, partial(cls._refer, path, pg, storage_options))
+            return PendingSnapshot(queued, reference._committed)
         except BaseException:
             COMMITS.cancel(queued)
             raise
@@ -300,19 +304,11 @@ class Snapshot:
             raise UnsupportedError(f"{self.path} has no digests to verify", path=self.path)
         return verify_files(self._storage, metadata, index, get_engine())
 
-    @classmethod
-    def _refer(
-        cls,
-        path: str | os.PathLike[str],
-        pg: Any,
-        storage_options: Mapping[str, Any] | None,
-        metadata: SnapshotMetadata,
-        stats: TakeStats,
-    ) -> Snapshot:
-        """A reference to a snapshot that was just committed."""
-        snapshot = cls(path, pg, storage_options)
-        snapshot._metadata = metadata
-        snapshot._stats = stats
+    def _committed(self, metadata: SnapshotMetadata, stats: TakeStats) -> Snapshot:
+        """A reference of its own to the snapshot that was just committed at this one's path."""
+        snapshot = copy(self)
+        snapshot._metadata = metadata  # noqa: SLF001 - of this class
+        snapshot._stats = stats  # noqa: SLF001
         return snapshot
 
     def __repr__(self) -> str:
@@ -366,18 +362,20 @@ def _start(
     target = os.path.abspath(local_path(path))
     check_target(target, overwrite)
     options = current_options()
+    engine = get_engine()
     return start_take(
         target,
         app_state,
         prepare,
         options=options,
-        engine=get_engine(),
+        engine=engine,
         durable=durable,
         overwrite=overwrite,
-        staging=_staging(options) if in_background else None,
+        staging=_staging(options, engine) if in_background else None,
         show_progress=progress,
     )
 
 
-def _staging(options: Options) -> Staging:
-    return Staging(mode=options.staging, budget_nbytes=options.staging_nbytes or free_host_nbytes() // 2)
+def _staging(options: Options, engine: Engine) -> Staging:
+    budget_nbytes = options.staging_nbytes or (free_host_nbytes() + engine.kept_staging_nbytes()) // 2
+    return Staging(mode=options.staging, budget_nbytes=budget_nbytes)

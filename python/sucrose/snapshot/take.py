@@ -14,7 +14,7 @@
 5. wait      until the data files are complete and durable
 6. commit    index and metadata; then fsync, rename, fsync (storage/local.py)
 
-Whatever fails before the rename in step 6 leaves the target as it was.
+Whatever fails before the rename in step 6 leaves the target as it was; after it the new snapshot is there.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sucrose.options import Options
     from sucrose.snapshot.stateful import AppState
 
+_WRITER = f"torch-sucrose {version('torch-sucrose')}"  # once: whoever upgrades may do so under a running program
 _STARTED_EARLY = 8  # data files that are under way while objects are pickled
 
 
@@ -175,6 +176,7 @@ class StartedTake:
 
         Raises:
             FileExistsError: something has come to be at the target.
+            NotDurableError: the snapshot is in place, and a power cut may undo that.
             StorageError: writing failed; the target is as it was.
         """
         contents = self._contents
@@ -217,7 +219,7 @@ class StartedTake:
         records.update(contents.objects.records)
         return SnapshotIndex(
             format_version=INDEX_VERSION,
-            writer=f"torch-sucrose {version('torch-sucrose')}",
+            writer=_WRITER,
             digest=DIGEST_NAME,
             chunk_nbytes=CHUNK_NBYTES,
             metadata=record_of(contents.encoded_metadata, self._engine),

@@ -216,6 +216,8 @@ def why_unfillable(tensor: torch.Tensor) -> str | None:
     """What keeps everybody, load_state_dict too, from filling a strided tensor; None for most."""
     if tensor.is_meta:
         return "is on the meta device and has no memory: materialize it first, with module.to_empty(device=...)"
+    if type(tensor) in _PLAIN and tensor.numel() > 0 and tensor.data_ptr() == 0:
+        return "has no memory any more, as after resize_(0) of its storage: give it some first"
     if not tensor.is_contiguous() and _elements_overlap(tensor):
         return "has elements that share memory, as after expand(): clone it first"
     return None

@@ -8,7 +8,8 @@ The commit, so that a crash at any point leaves the old snapshot or the new one:
 3. The directory is renamed into place (exchanged with an old one where that is to be replaced).
 4. The parent directory is fsynced.
 
-Until step 3 nothing at the target has changed; what an interrupted attempt leaves is hidden.
+Until step 3 nothing at the target has changed; what an interrupted attempt leaves is hidden. Where step
+4 fails the new snapshot is in place, but perhaps not for good: the old one is kept under the hidden name.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import errno
 import os
 import shutil
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from sucrose.errors import CorruptionError
+from sucrose.errors import CorruptionError, NotDurableError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -59,7 +61,11 @@ class LocalDirectory:
 
 
 class StagedDirectory(LocalDirectory):
-    """A directory being written beside `target`; nothing shows until `commit`."""
+    """A directory being written beside `target`; nothing shows until `commit`.
+
+    It goes with this object where neither `commit` nor `discard` is reached: Ctrl-C may come between
+    any two lines of whoever has it.
+    """
 
     def __init__(self, target: str) -> None:
         self.target = os.path.abspath(target)
@@ -67,8 +73,11 @@ class StagedDirectory(LocalDirectory):
         self._new_parents = _make_parents(self._parent)
         hidden = f".{_cut(name)}.tmp-{uuid.uuid4().hex}"
         super().__init__(os.path.join(self._parent, hidden))
-        os.mkdir(self.root)
         self._directories = {self.root}
+        # Not __del__: that would run after each success, too, and Ctrl-C in it is lost.
+        self._removal = weakref.finalize(self, _remove, self.root, os.getpid())
+        self._removal.atexit = False
+        os.mkdir(self.root)
 
     def create_path(self, name: str) -> str:
         """Path for a new file; its directories are made."""
@@ -102,6 +111,7 @@ class StagedDirectory(LocalDirectory):
 
         Raises:
             FileExistsError: the target exists.
+            NotDurableError: step 4 failed. What was at the target is kept under the hidden name.
             OSError: nothing was committed.
         """
         if sync is not None:
@@ -112,22 +122,54 @@ class StagedDirectory(LocalDirectory):
         else:
             _rename_new(self.root, self.target)
         if sync is not None:
-            sync([self._parent, *self._new_parents])
+            try:
+                sync([self._parent, *self._new_parents])
+            except OSError as error:
+                self._removal.detach()
+                raise self._not_durable(error, replaced=replaced) from error
         if replaced:
             self.discard()  # the old one, under our hidden name
+        self._removal.detach()
 
     def discard(self) -> None:
-        """Removes what was written. Never raises."""
-        if os.path.islink(self.root):  # was at the target; what it leads to is not ours
-            with suppress(OSError):
-                os.unlink(self.root)
-        else:
-            shutil.rmtree(self.root, ignore_errors=True)
+        """Removes what is under the hidden name, unless it is kept by intention. No error is raised."""
+        removal = self._removal.peek()
+        if removal is not None:
+            _, remove, arguments, _ = removal
+            remove(*arguments)
+            self._removal.detach()
+
+    def _not_durable(self, error: OSError, *, replaced: bool) -> NotDurableError:
+        kept = f"; the one that it has replaced is kept at {self.root!r}" if replaced else ""
+        why = os.strerror(error.errno) if error.errno is not None else str(error)
+        return NotDurableError(
+            error.errno,
+            f"{self.target!r} is saved and in place, but a power cut may undo that, as its folder could not be "
+            f"fsynced: {why}{kept}. Save again once the disk works",
+            error.filename,
+            path=self.target,
+        )
 
 
 def _cut(name: str) -> str:
     """As much of a file name as leaves room for more in it."""
     return os.fsdecode(os.fsencode(name)[:_MAX_HIDDEN_NBYTES])
+
+
+def _remove(path: str, owner: int) -> None:
+    """Removes a hidden directory, in the process that has made it."""
+    if os.getpid() != owner:
+        return
+    if os.path.islink(path):  # was at the target; what it leads to is not ours
+        with suppress(OSError):
+            os.unlink(path)
+        return
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+    except OSError as error:
+        # A descriptor that rmtree closes twice, where a signal handler raised in between: Ctrl-C, mostly.
+        if error.__context__ is not None:
+            raise error.__context__ from None
 
 
 def _make_parents(directory: str) -> list[str]:
@@ -159,6 +201,11 @@ def _exchange(source: str, target: str) -> None:
         return
     # File systems without exchange: for an instant neither is there, and both are whole.
     aside = f"{source}.old"
-    os.rename(target, aside)
-    os.rename(source, target)
-    os.rename(aside, source)
+    try:
+        os.rename(target, aside)
+        os.rename(source, target)
+        os.rename(aside, source)
+    except BaseException:
+        with suppress(OSError):
+            os.rename(aside, source if os.path.lexists(target) else target)
+        raise

@@ -1,0 +1,136 @@
+"""Signals at the points of a save at which Python handles them: one after another, not by luck."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from sucrose import Snapshot, StateDict
+from sucrose.snapshot.process_end import COMMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import FrameType
+
+PATIENCE_S = 60.0
+
+
+class At:
+    """Calls `handle` in this thread once, at the point number `moment`, as Python calls a signal handler.
+
+    It does so when a function begins, and when a call of a built-in one has returned.
+    """
+
+    def __init__(self, moment: int, handle: Callable[[], None]) -> None:
+        self.came = False
+        self._left = moment
+        self._handle = handle
+
+    def __enter__(self) -> None:
+        sys.setprofile(self._count)
+
+    def __exit__(self, *exception: object) -> None:
+        sys.setprofile(None)
+
+    def _count(self, frame: FrameType, event: str, argument: object) -> None:
+        if event not in ("call", "c_return") or frame.f_code is At.__exit__.__code__:
+            return
+        self._left -= 1
+        if self._left == 0:
+            self.came = True
+            self._handle()
+
+
+def ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def lost() -> Iterator[list[object]]:
+    """Ctrl-C that Python could not raise, as in a finalizer."""
+    before, found = sys.unraisablehook, []
+
+    def note(unraisable: Any) -> None:  # also warnings of files that were opened, and left to the interpreter
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            found.append(unraisable.object)
+
+    sys.unraisablehook = note
+    yield found
+    sys.unraisablehook = before
+    torch.set_grad_enabled(True)  # torch.no_grad does not always survive Ctrl-C
+
+
+def state(value: float) -> dict[str, Any]:
+    return {"state": StateDict(value=value, tensor=torch.full((1000,), value), words={"a", "b"})}
+
+
+def wait_for_all() -> None:
+    for queued in COMMITS.under_way():
+        assert COMMITS.wait_ended(queued, PATIENCE_S)
+
+
+def take(path: Path, value: float) -> None:
+    Snapshot.take(path, state(value), overwrite=True, durable=False)
+
+
+def async_take(path: Path, value: float) -> None:
+    Snapshot.async_take(path, state(value), overwrite=True, durable=False).wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize(("save", "engine"), [(take, "native"), (async_take, "native"), (async_take, "reference")])
+def test_ctrl_c_leaves_the_old_snapshot_or_the_new_one_and_is_heard(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: list[object],
+    save: Callable[[Path, float], None],
+    engine: str,
+) -> None:
+    monkeypatch.setenv("SUCROSE_ENGINE", engine)
+    path = tmp_path / "s"
+    save(path, 0.0)
+    wait_for_all()
+    after, moment, came = 0.0, 0, True
+    while came:
+        moment += 3  # not each: there are thousands, and neighbours differ little
+        before, after = after, float(moment)
+        interrupted = False
+        signal = At(moment, ctrl_c)
+        try:
+            with signal:
+                save(path, after)
+        except KeyboardInterrupt:
+            interrupted = True
+        came = signal.came
+        wait_for_all()
+        assert interrupted is came
+        assert [entry.name for entry in tmp_path.iterdir()] == ["s"], moment
+        found = Snapshot(path).get_state_dict_for_key("state", allow_pickle=True)
+        assert found["value"] == after or (interrupted and found["value"] == before), moment
+        assert found["tensor"].eq(found["value"]).all()
+        after = found["value"]
+    assert not lost
+    assert threading.main_thread().is_alive()
+    save(path, 1.5)
+    wait_for_all()
+    assert Snapshot(path).read_object("0/state/value") == 1.5
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_a_handler_may_save_and_wait_in_the_middle_of_a_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setenv("SUCROSE_ENGINE", engine)
+    moment, came = 0, True
+    while came:
+        moment += 7
+        signal = At(moment, lambda: async_take(tmp_path / "of the handler", -1.0))
+        with signal:
+            async_take(tmp_path / "s", float(moment))
+        came = signal.came
+    assert Snapshot(tmp_path / "s").read_object("0/state/value") == moment
+    assert Snapshot(tmp_path / "of the handler").verify()
