@@ -26,24 +26,31 @@ class At:
     It does so when a function begins, and when a call of a built-in one has returned.
     """
 
+    current: At
+
     def __init__(self, moment: int, handle: Callable[[], None]) -> None:
         self.came = False
         self._left = moment
         self._handle = handle
 
     def __enter__(self) -> None:
-        sys.setprofile(self._count)
+        At.current = self
+        sys.setprofile(_count)
 
     def __exit__(self, *exception: object) -> None:
         sys.setprofile(None)
 
-    def _count(self, frame: FrameType, event: str, argument: object) -> None:
-        if event not in ("call", "c_return") or frame.f_code is At.__exit__.__code__:
-            return
+    def step(self) -> None:
         self._left -= 1
         if self._left == 0:
             self.came = True
             self._handle()
+
+
+def _count(frame: FrameType, event: str, argument: object) -> None:
+    # A function that lives for ever: Python lets go of the profile function while it raises.
+    if event in ("call", "c_return") and frame.f_code is not At.__exit__.__code__:
+        At.current.step()
 
 
 def ctrl_c() -> None:
