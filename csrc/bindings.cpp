@@ -116,7 +116,9 @@ std::vector<Digest> unpack_digests(const py::bytes &packed) {
     if (bytes.size() % sizeof(Digest) != 0) {
         throw py::value_error("digests must be a multiple of 16 bytes long");
     }
-    std::memcpy(digests.data(), bytes.data(), bytes.size());
+    if (!bytes.empty()) { // memcpy takes no null pointer, not even for no bytes
+        std::memcpy(digests.data(), bytes.data(), bytes.size());
+    }
     return digests;
 }
 
