@@ -54,6 +54,7 @@ def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> 
         durable: return only when the file would survive a power cut.
 
     Raises:
+        NotDurableError: the file is in place, but its folder could not be fsynced.
         OSError: the file cannot be written; nothing is left behind.
         UnsupportedError: `obj` holds a storage that the format cannot express.
 
