@@ -1,5 +1,5 @@
-// What Python sees of the core: classes, exception translation, and the GIL. With binding_casts.h the
-// only code that knows Python. Everything that may block releases the GIL and reacts to Ctrl-C.
+// What Python sees of the core: classes, exception translation, and the GIL. With binding_casts.h
+// the only code that knows Python. Everything that may block releases the GIL and reacts to Ctrl-C.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
