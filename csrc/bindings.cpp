@@ -279,7 +279,7 @@ PYBIND11_MODULE(_core, module) {
     py::register_exception_translator(&translate);
     module.attr("CHUNK_NBYTES") = chunk_nbytes;
     watch_exit();
-    module.def("fail_exit", &fail_exit);
+    module.def("fail_exit", &fail_exit, py::arg("status"));
     bind_tickets(module);
     bind_engine(module);
     module.def(

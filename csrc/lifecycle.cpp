@@ -13,12 +13,20 @@ namespace sucrose {
 
 namespace {
 
-std::atomic<pid_t> failed_process = 0;
+// Changed as one, since a signal handler may change it in the middle of a change.
+struct Failure {
+    pid_t process;
+    int status;
+};
+
+std::atomic<Failure> failure{};
+static_assert(std::atomic<Failure>::is_always_lock_free);
 
 void apply_failure(int status, void *) {
-    if (status == 0 && failed_process == ::getpid()) {
+    const Failure found = failure;
+    if (status == 0 && found.process == ::getpid()) {
         std::fflush(nullptr);
-        ::_exit(1);
+        ::_exit(found.status);
     }
 }
 
@@ -43,8 +51,12 @@ void watch_exit() noexcept {
     ::on_exit(apply_failure, nullptr);
 }
 
-void fail_exit() noexcept {
-    failed_process = ::getpid();
+void fail_exit(int status) noexcept {
+    const pid_t process = ::getpid();
+    Failure found = failure;
+    while ((found.process != process || found.status > status) &&
+           !failure.compare_exchange_weak(found, {process, status})) {
+    }
 }
 
 } // namespace sucrose

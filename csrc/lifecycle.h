@@ -21,7 +21,8 @@ private:
 
 // To be called once, early: handlers of exit() run in reverse order, and this one ends the process.
 void watch_exit() noexcept;
-// An exit of this process (not of its children) with status 0 gets status 1 from now on.
-void fail_exit() noexcept;
+// An exit of this process (not of its children) with status 0 gets `status` from now on. Of several
+// calls the lowest counts: 1, a failure, outweighs 128 + n, which only says what signal came.
+void fail_exit(int status) noexcept;
 
 } // namespace sucrose

@@ -14,14 +14,17 @@
 | `SUCROSE_CUDA_DRIVER` | `cuda_driver` | `auto` | the system's `libcuda.so.1`, `off`, or the path of a driver |
 | `SUCROSE_STAGING` | `staging` | `auto` | where `async_take` copies to: `device`, `host`, or by free memory |
 | `SUCROSE_STAGING_NBYTES` | `staging_nbytes` | 0 | host memory for that; 0 is half of what is free |
+| `SUCROSE_GRACE_S` | `grace_s` | 25 | seconds from SIGTERM until the process should be gone |
+| `SUCROSE_WARN_SIGNALS` | `warn_signals` |  | `SIGUSR1`, `SIGUSR2` or both: states are saved, the program goes on |
 | `SUCROSE_TRACE` | `trace` |  | file for a trace of the pipeline; `%p` becomes the process id |
 
-The `engine`, I/O, `cuda_driver` and `trace` options are read when the engine is first used, the rest by each
-`take`.
+The `engine`, I/O, `cuda_driver` and `trace` options are read when the engine is first used, those of signals when
+the state managers' group is made or `should_stop` is first called, the rest by each `take`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,13 +41,14 @@ _ALLOWED = {
     "staging": ("auto", "host", "device"),
 }
 _FREE_TEXT = frozenset({"cuda_driver", "trace"})
+_WARN_SIGNALS = ("SIGUSR1", "SIGUSR2")
 _MINIMUM = {"ring_slots": 1, "io_depth": 1}
 _LIMIT = 1 << 63  # what the native core can count to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the table above lists; sizes in bytes."""
+    """What the table above lists; sizes in bytes, times in seconds."""
 
     engine: str = "auto"
     io_backend: str = "auto"
@@ -58,6 +62,8 @@ class Options:
     cuda_driver: str = "auto"
     staging: str = "auto"
     staging_nbytes: int = 0
+    grace_s: float = 25
+    warn_signals: str = ""
     trace: str = ""
 
     @classmethod
@@ -75,13 +81,17 @@ class Options:
         return cls(**given)
 
 
-def _parse(name: str, variable: str, text: str) -> str | int:
+def _parse(name: str, variable: str, text: str) -> str | float:
     if name in _ALLOWED:
         if text not in _ALLOWED[name]:
             raise ConfigError(f"{variable}={text!r}: expected one of {', '.join(_ALLOWED[name])}")
         return text
     if name in _FREE_TEXT:
         return text
+    if name == "grace_s":
+        return _parse_seconds(variable, text)
+    if name == "warn_signals":
+        return _parse_signals(variable, text)
     minimum = _MINIMUM.get(name, 0)
     try:
         value = int(text)
@@ -90,6 +100,26 @@ def _parse(name: str, variable: str, text: str) -> str | int:
     if not minimum <= value < _LIMIT:
         raise ConfigError(f"{variable}={text!r}: expected a whole number from {minimum} to {_LIMIT - 1}")
     return value
+
+
+def _parse_seconds(variable: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{variable}={text!r}: expected a number of seconds above 0")
+    return seconds
+
+
+def _parse_signals(variable: str, text: str) -> str:
+    names = []
+    for part in text.split(",") if text.strip() else []:
+        name = part.strip().upper()
+        names.append(name if name.startswith("SIG") else f"SIG{name}")
+        if names[-1] not in _WARN_SIGNALS:
+            raise ConfigError(f"{variable}={text!r}: expected {' or '.join(_WARN_SIGNALS)}, or both with a comma")
+    return ",".join(names)
 
 
 _overrides: ContextVar[tuple[tuple[str, Any], ...]] = ContextVar("sucrose_options", default=())

@@ -109,12 +109,13 @@ def build_info() -> dict[str, str]:
     return dict(_core.build_info())
 
 
-def fail_exit() -> None:
-    """Makes the process end with a status other than 0. For handlers of `atexit` only.
+def fail_exit(status: int = 1) -> None:
+    """Makes the process end with `status` where it would end with 0. For handlers of `atexit` only.
 
-    The native core changes a status of 0 to 1 when the C library exits, and leaves any other. Plain
+    The native core changes a status of 0 when the C library exits, and leaves any other. Of several
+    calls the lowest status counts: a failure, 1, outweighs 143, which says that a signal came. Plain
     Python cannot: nobody tells it the status, and an exception in an `atexit` handler changes
-    nothing. There the process ends at once, with status 1; handlers that were registered before
+    nothing. There the process ends at once, with `status`; handlers that were registered before
     this package was imported do not run.
     """
     try:
@@ -123,8 +124,8 @@ def fail_exit() -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):  # a stream may be None, broken or closed
                 stream.flush()
-        os._exit(1)
-    _core.fail_exit()
+        os._exit(status)
+    _core.fail_exit(status)
 
 
 def _forget_inherited_lock() -> None:
