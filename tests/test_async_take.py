@@ -25,8 +25,7 @@ from hypothesis import strategies as st
 
 from sucrose import Snapshot, StateDict
 from sucrose.errors import CancelledError, StorageError
-from sucrose.snapshot import data_writes
-from sucrose.snapshot import snapshot as snapshot_module
+from sucrose.snapshot import data_writes, take_request
 from sucrose.snapshot.process_end import COMMITS
 from sucrose.snapshot.take import StartedTake
 from sucrose.storage import StagedDirectory
@@ -561,7 +560,7 @@ def test_ctrl_c_in_the_call_itself_leaves_nothing(
     owner, name = (
         (data_writes.DataWrites, "wait_safe")
         if moment == "while copying"
-        else (snapshot_module, "commit_in_background")
+        else (take_request, "commit_in_background")
     )
     original = getattr(owner, name)
 

@@ -19,6 +19,7 @@ from sucrose.engine import make_engine
 from sucrose.errors import CudaError
 from sucrose.options import Options, override_options
 from sucrose.snapshot import snapshot as snapshot_module
+from sucrose.snapshot import take_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def use_engine(fake: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def use(**options: Any) -> Any:
         engine = make_engine(Options(engine="native", cuda_driver=str(LIBRARY), **options))
-        for module in (snapshot_module, sucrose.engine):
+        for module in (snapshot_module, take_request, sucrose.engine):
             monkeypatch.setattr(module, "get_engine", lambda: engine)
         return engine
 

@@ -18,6 +18,7 @@ from sucrose import Snapshot, StateDict
 from sucrose.engine import Extents
 from sucrose.engine.reference import ReferenceEngine
 from sucrose.snapshot import snapshot as snapshot_module
+from sucrose.snapshot import take_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,8 @@ def _on_host(extents: Extents) -> Extents:
 def use_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], DeviceEngine]:
     def use(reached: int) -> DeviceEngine:
         engine = DeviceEngine(reached)
-        monkeypatch.setattr(snapshot_module, "get_engine", lambda: engine)
+        for module in (snapshot_module, take_request):
+            monkeypatch.setattr(module, "get_engine", lambda: engine)
         return engine
 
     monkeypatch.setattr(

@@ -18,8 +18,10 @@ LAYERS: list[set[str]] = [
     {"options"},
     {"engine", "storage", "formats"},
     {"snapshot"},
-    {"state", "catalog"},
-    {"scenario"},
+    {"catalog"},
+    {"state"},
+    {"autopatch", "scenario"},
+    {"cli"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 

@@ -28,16 +28,31 @@ TORCHSNAPSHOT = {
 
 def test_the_package_has_exactly_its_documented_names() -> None:
     assert sucrose.__all__ == [
+        "BaseStateManager",
+        "Catalog",
+        "CollectReport",
+        "Generation",
+        "PendingGeneration",
         "PendingSnapshot",
+        "PicklableDict",
+        "PicklableWrapper",
         "RNGState",
         "RestoreReport",
+        "Retention",
         "Snapshot",
+        "StateClosureManager",
+        "StateCopyManager",
         "StateDict",
+        "StateManager",
+        "StateManagerGroup",
+        "StateRefManager",
+        "StateSymbolicManager",
         "Stateful",
         "VerifyReport",
         "build_info",
         "load",
         "save",
+        "should_stop",
     ]
     for name in sucrose.__all__:
         assert getattr(sucrose, name) is not None

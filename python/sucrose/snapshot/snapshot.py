@@ -9,25 +9,21 @@ from typing import Any
 
 import torch
 
-from sucrose.engine import Engine, Staging, get_engine
-from sucrose.engine.host_memory import free_host_nbytes
+from sucrose.engine import get_engine
 from sucrose.errors import CorruptionError, UnsupportedError
 from sucrose.formats.index import INDEX_FILE, SnapshotIndex
 from sucrose.formats.manifest import METADATA_FILE, Entry, SnapshotMetadata
-from sucrose.options import Options, current_options
 from sucrose.snapshot.allocation import collector_paused
-from sucrose.snapshot.arguments import check_single_process, check_storage_options, check_target
+from sucrose.snapshot.arguments import check_single_process, check_storage_options
 from sucrose.snapshot.capture import RANK, PrepareTensor
-from sucrose.snapshot.commit_queue import QueuedTake
 from sucrose.snapshot.contents import load_index, load_metadata, load_stored_object
 from sucrose.snapshot.entries import find_entry
 from sucrose.snapshot.flatten import encode_key
 from sucrose.snapshot.pending import PendingSnapshot
-from sucrose.snapshot.process_end import COMMITS, commit_in_background
 from sucrose.snapshot.reading import ReadBatch
 from sucrose.snapshot.restore import RestoreReport, StateReader, restore_app_state
 from sucrose.snapshot.stateful import AppState, check_app_state
-from sucrose.snapshot.take import StartedTake, start_take
+from sucrose.snapshot.take_request import TakeRequest, async_take, take
 from sucrose.snapshot.take_stats import TakeStats
 from sucrose.snapshot.verify import Problem, VerifyReport, verify_files
 from sucrose.storage import LocalDirectory, local_path
@@ -114,18 +110,21 @@ class Snapshot:
                 replaced is kept beside it, under a hidden name that the message tells.
             OSError: writing failed; nothing was committed.
         """
-        COMMITS.raise_untold()
         reference = cls(path, pg, storage_options)
-        earlier = COMMITS.under_way()
-        take = _start(path, app_state, pg, storage_options, _custom_tensor_prepare_func, durable, overwrite, progress)
-        try:
-            take.wait_written()
-            for queued in earlier:
-                COMMITS.wait_ended(queued)
-        except BaseException:
-            take.abandon()
-            raise
-        return reference._committed(*take.commit())
+        return reference._committed(
+            *take(
+                TakeRequest(
+                    path=path,
+                    app_state=app_state,
+                    pg=pg,
+                    storage_options=storage_options,
+                    prepare=_custom_tensor_prepare_func,
+                    durable=durable,
+                    overwrite=overwrite,
+                    progress=progress,
+                )
+            )
+        )
 
     @classmethod
     def async_take(
@@ -165,18 +164,19 @@ class Snapshot:
                 has been told of it yet. Nothing was begun then. Errors of writing are raised by
                 `PendingSnapshot.wait`, by the next take, or reported when the program ends.
         """
-        COMMITS.raise_untold()
         reference = cls(path, pg, storage_options)
-        take = _start(
-            path, app_state, pg, storage_options, _custom_tensor_prepare_func, durable, overwrite, in_background=True
+        return async_take(
+            TakeRequest(
+                path=path,
+                app_state=app_state,
+                pg=pg,
+                storage_options=storage_options,
+                prepare=_custom_tensor_prepare_func,
+                durable=durable,
+                overwrite=overwrite,
+            ),
+            reference._committed,
         )
-        queued = QueuedTake(take, os.fspath(path))
-        try:
-            commit_in_background(queued)
-            return PendingSnapshot(queued, reference._committed)
-        except BaseException:
-            COMMITS.cancel(queued)
-            raise
 
     def restore(
         self,
@@ -341,41 +341,3 @@ class Snapshot:
             return load_stored_object(self._storage, location, key, checked_by, allow_pickle=allow_pickle)
 
         return StateReader(self.metadata, batch, load, index.state_dict_metadata if index else {}, cast=cast)
-
-
-def _start(
-    path: str | os.PathLike[str],
-    app_state: AppState,
-    pg: Any,
-    storage_options: Mapping[str, Any] | None,
-    prepare: PrepareTensor | None,
-    durable: bool,
-    overwrite: bool,
-    progress: bool | None = False,
-    *,
-    in_background: bool = False,
-) -> StartedTake:
-    """What take and async_take have in common, from the checks of their arguments on."""
-    check_app_state(app_state)
-    check_storage_options(storage_options)
-    check_single_process(pg)
-    target = os.path.abspath(local_path(path))
-    check_target(target, overwrite)
-    options = current_options()
-    engine = get_engine()
-    return start_take(
-        target,
-        app_state,
-        prepare,
-        options=options,
-        engine=engine,
-        durable=durable,
-        overwrite=overwrite,
-        staging=_staging(options, engine) if in_background else None,
-        show_progress=progress,
-    )
-
-
-def _staging(options: Options, engine: Engine) -> Staging:
-    budget_nbytes = options.staging_nbytes or (free_host_nbytes() + engine.kept_staging_nbytes()) // 2
-    return Staging(mode=options.staging, budget_nbytes=budget_nbytes)

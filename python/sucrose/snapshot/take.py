@@ -12,7 +12,7 @@
 `StartedTake`, in any thread:
 
 5. wait      until the data files are complete and durable
-6. commit    index and metadata; then fsync, rename, fsync (storage/local.py)
+6. commit    index and metadata, and the annex; then fsync, rename, fsync (storage/local.py)
 
 Whatever fails before the rename in step 6 leaves the target as it was; after it the new snapshot is there.
 """
@@ -47,6 +47,7 @@ from sucrose.storage import StagedDirectory
 
 if TYPE_CHECKING:
     from sucrose.options import Options
+    from sucrose.snapshot.annex import Annex
     from sucrose.snapshot.stateful import AppState
 
 _WRITER = f"torch-sucrose {version('torch-sucrose')}"  # once: whoever upgrades may do so under a running program
@@ -86,6 +87,7 @@ def start_take(
     overwrite: bool,
     staging: Staging | None = None,
     show_progress: bool | None = False,
+    annex: Annex | None = None,
 ) -> StartedTake:
     """Steps 1 to 4, of a checked `app_state`. Without `staging` the sources are safe after step 5.
 
@@ -128,7 +130,15 @@ def start_take(
         engine.trace(name, begin, end)
     times = _Times(began=began, planned=planned, safe=time.perf_counter())
     return StartedTake(
-        staged, writes, contents, times, engine, durable=durable, overwrite=overwrite, in_background=staging is not None
+        staged,
+        writes,
+        contents,
+        times,
+        engine,
+        durable=durable,
+        overwrite=overwrite,
+        in_background=staging is not None,
+        annex=annex,
     )
 
 
@@ -149,6 +159,7 @@ class StartedTake:
         durable: bool,
         overwrite: bool,
         in_background: bool,
+        annex: Annex | None,
     ) -> None:
         self.writes = writes
         self._staged = staged
@@ -158,6 +169,7 @@ class StartedTake:
         self._durable = durable
         self._overwrite = overwrite
         self._in_background = in_background
+        self._annex = annex
         self._written = times.safe
 
     def wait_written(self, timeout_s: float | None = None) -> bool:
@@ -186,10 +198,13 @@ class StartedTake:
             index = self._index()
             unsynced = [
                 *contents.objects.paths,
+                *self._write_annex(index),
                 self._staged.write(INDEX_FILE, encode_index(index, self._engine.digest)),
                 self._staged.write(METADATA_FILE, contents.encoded_metadata),
             ]
             self._staged.commit(unsynced, self._engine.sync if self._durable else None, overwrite=self._overwrite)
+        if self._annex is not None:
+            self._annex.committed()
         ended = time.perf_counter()
         self._engine.trace("commit", began, ended)
         times = self._times
@@ -209,6 +224,17 @@ class StartedTake:
     def abandon(self) -> None:
         """Gives the take up: ends what is under way and removes the hidden directory."""
         _discard(self._staged, self.writes)
+
+    def _write_annex(self, index: SnapshotIndex) -> list[str]:
+        """Paths of the annex's files, which are added to the index."""
+        if self._annex is None:
+            return []
+        nbytes = index.metadata.nbytes + sum(record.nbytes for record in index.files.values())
+        paths = []
+        for name, data in self._annex.files(nbytes).items():
+            paths.append(self._staged.write(name, data))
+            index.files[name] = record_of(data, self._engine)
+        return paths
 
     def _index(self) -> SnapshotIndex:
         contents = self._contents

@@ -3,7 +3,8 @@
 The commit, so that a crash at any point leaves the old snapshot or the new one:
 
 1. Everything is written below ``.<name>.tmp-<uuid>/`` beside the target. The leading dot matters:
-   older readers match on prefixes.
+   older readers match on prefixes. The writer has a lease on it, so that others can tell it from what
+   a dead one has left.
 2. Every file and every directory in it is fsynced.
 3. The directory is renamed into place (exchanged with an old one where that is to be replaced).
 4. The parent directory is fsynced.
@@ -25,6 +26,7 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 
 from sucrose.errors import CorruptionError, NotDurableError
+from sucrose.storage.leases import Lease, lease
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -52,8 +54,13 @@ class LocalDirectory:
 
     def read(self, name: str) -> bytes:
         """All bytes of a small file. Raises OSError."""
-        with open(self.path_of(name), "rb") as file:
-            return file.read()
+        path = self.path_of(name)
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            error.filename = path  # unknown to read
+            raise
 
     def size(self, name: str) -> int:
         """Bytes in a file. Raises OSError."""
@@ -71,13 +78,11 @@ class StagedDirectory(LocalDirectory):
         self.target = os.path.abspath(target)
         self._parent, name = os.path.split(self.target)
         self._new_parents = _make_parents(self._parent)
-        hidden = f".{_cut(name)}.tmp-{uuid.uuid4().hex}"
-        super().__init__(os.path.join(self._parent, hidden))
+        self._lease: Lease | None = None
+        while self._lease is None:  # between the making and the lease somebody may take it for a dead writer's
+            super().__init__(os.path.join(self._parent, f".{_cut(name)}.tmp-{uuid.uuid4().hex}"))
+            self._make()
         self._directories = {self.root}
-        # Not __del__: that would run after each success, too, and Ctrl-C in it is lost.
-        self._removal = weakref.finalize(self, _remove, self.root, os.getpid())
-        self._removal.atexit = False
-        os.mkdir(self.root)
 
     def create_path(self, name: str) -> str:
         """Path for a new file; its directories are made."""
@@ -125,11 +130,11 @@ class StagedDirectory(LocalDirectory):
             try:
                 sync([self._parent, *self._new_parents])
             except OSError as error:
-                self._removal.detach()
+                self._keep()
                 raise self._not_durable(error, replaced=replaced) from error
         if replaced:
             self.discard()  # the old one, under our hidden name
-        self._removal.detach()
+        self._keep()
 
     def discard(self) -> None:
         """Removes what is under the hidden name, unless it is kept by intention. No error is raised."""
@@ -137,7 +142,24 @@ class StagedDirectory(LocalDirectory):
         if removal is not None:
             _, remove, arguments, _ = removal
             remove(*arguments)
-            self._removal.detach()
+            self._keep()
+
+    def _make(self) -> None:
+        # Not __del__: that would run after each success, too, and Ctrl-C in it is lost.
+        self._removal = weakref.finalize(self, _remove, self.root, os.getpid())
+        self._removal.atexit = False
+        os.mkdir(self.root)
+        try:
+            self._lease = lease(self.root)
+        except OSError:
+            self.discard()
+            raise
+
+    def _keep(self) -> None:
+        """Leaves what is under either name to others."""
+        self._removal.detach()
+        if self._lease is not None:
+            self._lease.release()
 
     def _not_durable(self, error: OSError, *, replaced: bool) -> NotDurableError:
         kept = f"; the one that it has replaced is kept at {self.root!r}" if replaced else ""

@@ -1,0 +1,351 @@
+"""`Catalog`: a folder of snapshot generations."""
+
+from __future__ import annotations
+
+import errno
+import operator
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from sucrose.catalog.background import COLLECTOR
+from sucrose.catalog.collecting import CollectReport, collect
+from sucrose.catalog.directory import CatalogDirectory
+from sucrose.catalog.generation import Generation, Quarantined
+from sucrose.catalog.newest import lease_newest
+from sucrose.catalog.pending import PENDING, PendingGeneration
+from sucrose.catalog.restoring import restore_newest
+from sucrose.catalog.retention import Retention, retention_of
+from sucrose.catalog.save_annex import GenerationAnnex
+from sucrose.errors import IncompleteSnapshotError
+from sucrose.formats.generation import GENERATION_VERSION, GenerationRecord
+from sucrose.snapshot.snapshot import Snapshot
+from sucrose.snapshot.take_request import TakeRequest, async_take, take
+from sucrose.storage import local_path
+
+if TYPE_CHECKING:
+    from sucrose.snapshot.stateful import AppState
+
+_MAX_STEP = (1 << 63) - 1
+
+
+class Catalog:
+    """A folder of snapshot generations.
+
+    Several processes may save, restore and collect in one folder. Nothing of it is touched but what
+    catalogs have written. Thread-safe, and usable in signal handlers as `Snapshot` is.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from sucrose import Catalog
+        >>> model = torch.nn.Linear(4, 2)
+        >>> catalog = Catalog(tempfile.mkdtemp(), keep_last=2)
+        >>> for step in (1, 2, 3):
+        ...     generation = catalog.save(step, {"model": model}, metrics={"loss": 1 / step})
+        >>> report = catalog.collect()  # each save does that in the background
+        >>> catalog.steps()
+        [2, 3]
+        >>> catalog.restore_latest({"model": model}).step
+        3
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        keep: Retention | int | None = None,
+        *,
+        keep_last: int | None = None,
+        keep_every: int | None = None,
+        keep_hourly: int | None = None,
+        keep_daily: int | None = None,
+        keep_best: tuple[str, int] | tuple[str, int, str] | None = None,
+    ) -> None:
+        """Refers to the catalog at `root`; the first save makes the folder.
+
+        Args:
+            root: directory, optionally as ``fs://`` URL.
+            keep: rules, or the number of generations for `keep_last`; without any rule all are kept.
+            keep_last: a rule, see `Retention`; and so are the others.
+            keep_every: a rule.
+            keep_hourly: a rule.
+            keep_daily: a rule.
+            keep_best: a rule.
+
+        Raises:
+            ConfigError: a rule has a value that is not allowed, or there is no storage for the URL.
+        """
+        self.root = os.path.abspath(local_path(root))
+        rules = {
+            "keep_last": keep_last,
+            "keep_every": keep_every,
+            "keep_hourly": keep_hourly,
+            "keep_daily": keep_daily,
+            "keep_best": keep_best,
+        }
+        self.retention = retention_of(keep, rules)
+        self._directory = CatalogDirectory(self.root)
+
+    def save(
+        self,
+        step: int,
+        app_state: AppState,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        pinned: bool = False,
+        durable: bool = True,
+        progress: bool | None = None,
+    ) -> Generation:
+        """Writes a new generation; then older ones are collected in the background.
+
+        A step may be saved again, and one may be saved that is lower than the newest: see
+        `Generation.order`.
+
+        Args:
+            step: of the program, from 0.
+            app_state: names to statefuls, as for `Snapshot.take`.
+            metrics: numbers to remember, for `keep_best` and for people.
+            pinned: keep this one whatever the rules say.
+            durable: fsync everything before returning.
+            progress: show a progress bar; by default on a terminal, after two seconds.
+
+        Raises:
+            TypeError: `step` or `metrics` are not what they should be; else as for `Snapshot.take`.
+            ValueError: `step` is negative, or of more than 63 bits.
+            NotDurableError: the generation is there, but its folder could not be fsynced.
+            OSError: writing failed; nothing was committed, and nothing was collected.
+        """
+        annex, request, _ = self._prepare(step, app_state, metrics, pinned, durable, progress)
+        take(request)
+        return annex.generation()
+
+    def async_save(
+        self,
+        step: int,
+        app_state: AppState,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        pinned: bool = False,
+        durable: bool = True,
+    ) -> PendingGeneration:
+        """Like `save`, but returns as soon as `app_state` may be changed; the rest goes on meanwhile.
+
+        Raises:
+            Exception: as `save`; and the error of an earlier one in the background that nobody has been
+                told of yet.
+        """
+        annex, request, timeline = self._prepare(step, app_state, metrics, pinned, durable, progress=False)
+        pending = PendingGeneration(async_take(request, Snapshot(request.path)._committed), annex)  # noqa: SLF001
+        PENDING.add(pending, self.root, timeline, step)
+        return pending
+
+    def generations(self) -> list[Generation]:
+        """All complete generations, oldest first. Each is complete by its record; nothing else is read."""
+        return list(self._directory.listing().generations)
+
+    def steps(self) -> list[int]:
+        """The steps of which there are complete generations, ascending."""
+        return sorted({generation.step for generation in self.generations()})
+
+    def latest(self, *, verify: bool = False) -> Generation | None:
+        """The newest generation that is sound; None where there is none. Broken ones go to quarantine.
+
+        Args:
+            verify: read everything and compare all digests, instead of the small files' digests and the
+                other files' sizes alone.
+
+        Raises:
+            FormatVersionError: a newer release has saved here.
+            OSError: a file cannot be read, for a reason that is not the generation's.
+        """
+        found = lease_newest(self._directory, contents=verify, passed_over=set())
+        if found is None:
+            return None
+        generation, lease = found
+        lease.release()
+        return generation
+
+    def restore_latest(
+        self,
+        app_state: AppState,
+        *,
+        strict: bool = True,
+        allow_pickle: bool = False,
+        cast: bool = False,
+        progress: bool | None = None,
+    ) -> Generation | None:
+        """Restores the newest generation that is sound, and returns it.
+
+        All digests are compared while it is read. A generation that is broken goes to quarantine, with a
+        warning in the log, and the one before it is restored.
+
+        Args:
+            app_state: as for `Snapshot.restore`, and so are the others.
+            strict: handed to `nn.Module.load_state_dict`.
+            allow_pickle: restore objects that need a full unpickler, which may run code.
+            cast: convert tensors whose dtype differs.
+            progress: show a progress bar.
+
+        Returns:
+            None where there was no sound generation, and `app_state` is as it was.
+
+        Raises:
+            CorruptionError: no generation was sound, and tensors may have been overwritten by one that
+                was found broken while it was read.
+            FormatVersionError: a newer release has saved here.
+            Exception: as `Snapshot.restore`, of errors that do not speak against the generation; nothing
+                goes to quarantine then.
+        """
+
+        def restore(generation: Generation) -> None:
+            Snapshot(generation.path).restore(
+                app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress
+            )
+
+        return restore_newest(self._directory, restore)
+
+    def restore(
+        self,
+        step: int,
+        app_state: AppState,
+        *,
+        strict: bool = True,
+        allow_pickle: bool = False,
+        cast: bool = False,
+        progress: bool | None = None,
+    ) -> Generation:
+        """Restores the newest generation of `step`, and returns it. No other takes its place.
+
+        Raises:
+            IncompleteSnapshotError: there is none of this step; the message lists those that there are.
+            Exception: as `Snapshot.restore`.
+        """
+        generation = self._newest_of(step)
+        lease = generation.lease()
+        while lease is None:  # collected between the two lines
+            generation = self._newest_of(step)
+            lease = generation.lease()
+        with lease:
+            Snapshot(generation.path).restore(
+                app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress
+            )
+        return generation
+
+    def collect(self, *, dry_run: bool = False) -> CollectReport:
+        """Removes what the rules do not keep, and what crashes have left. Saves do so in the background.
+
+        What they have begun is waited for first.
+
+        Args:
+            dry_run: only tell.
+
+        Raises:
+            OSError: the folder cannot be read, or something in it cannot be removed.
+        """
+        COLLECTOR.wait_idle()
+        return collect(self._directory, self.retention, dry_run=dry_run)
+
+    def pin(self, step: int) -> None:
+        """Keeps the newest generation of `step` whatever the rules say.
+
+        Raises:
+            IncompleteSnapshotError: there is none.
+        """
+        pinned = False
+        while not pinned:
+            generation = self._newest_of(step)
+            lease = generation.lease()
+            if lease is not None:  # with it no collection can be past the point at which it looks at pins
+                with lease:
+                    self._directory.pins.set(generation.id, pinned=True)
+                pinned = True
+
+    def unpin(self, step: int) -> None:
+        """Leaves all generations of `step` to the rules, which apply from the next collection on.
+
+        Raises:
+            IncompleteSnapshotError: there is none.
+        """
+        self._newest_of(step)
+        for generation in self.generations():
+            if generation.step == step and generation.pinned:
+                self._directory.pins.set(generation.id, pinned=False)
+
+    def quarantined(self) -> list[Quarantined]:
+        """Generations that were found broken, by name. They are the user's to look at and delete."""
+        return self._directory.quarantined()
+
+    def __repr__(self) -> str:
+        return f"Catalog({self.root!r})"
+
+    def _newest_of(self, step: int) -> Generation:
+        generations = self.generations()
+        of_step = [generation for generation in generations if generation.step == step]
+        if not of_step:
+            there_are = ", ".join(str(step) for step in sorted({generation.step for generation in generations})[-8:])
+            raise IncompleteSnapshotError(
+                errno.ENOENT,
+                f"no generation of step {step} here; the newest steps are {there_are or 'none at all'}",
+                self.root,
+                path=self.root,
+            )
+        return of_step[-1]
+
+    def _prepare(
+        self,
+        step: int,
+        app_state: AppState,
+        metrics: Mapping[str, float] | None,
+        pinned: bool,
+        durable: bool,
+        progress: bool | None,
+    ) -> tuple[GenerationAnnex, TakeRequest, int]:
+        """What a save needs, and the timeline that it belongs to."""
+        step = _checked_step(step)
+        newest = self._directory.newest_record()
+        orders = [(0, 0)] if newest is None else [(newest.timeline, newest.step)]
+        pending = PENDING.newest(self.root)
+        timeline, newest_step = max([*orders, pending] if pending is not None else orders)
+        if step < newest_step:
+            timeline += 1
+        not_before_ns = 0
+        if newest is not None and (newest.timeline, newest.step) == (timeline, step):
+            not_before_ns = newest.committed_ns + 1  # whatever the clock says: the later save is the newer one
+        path = self._directory.new_path(step)
+        draft = GenerationRecord(
+            format_version=GENERATION_VERSION,
+            id=os.path.basename(path),
+            step=step,
+            timeline=timeline,
+            committed_ns=not_before_ns,
+            metrics=_checked_metrics(metrics),
+            pinned=bool(pinned),
+            durable=bool(durable),
+            nbytes=0,
+        )
+        annex = GenerationAnnex(path, draft, self._directory, self.retention)
+        request = TakeRequest(path=path, app_state=app_state, durable=durable, progress=progress, annex=annex)
+        return annex, request, timeline
+
+
+def _checked_step(step: int) -> int:
+    if isinstance(step, bool):
+        raise TypeError(f"step={step!r}: expected a whole number")
+    try:
+        number = operator.index(step)
+    except TypeError:
+        raise TypeError(f"step={step!r} is a {type(step).__name__}, expected a whole number") from None
+    if not 0 <= number <= _MAX_STEP:
+        raise ValueError(f"step={number}: expected 0 to {_MAX_STEP}")
+    return number
+
+
+def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float | str]:
+    checked: dict[str, float | str] = {}
+    for name, value in (metrics or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics has the name {name!r}; names must be str")
+        try:
+            checked[name] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"metrics[{name!r}]={value!r} is a {type(value).__name__}, expected a number") from None
+    return checked

@@ -1,0 +1,215 @@
+"""The files of a catalog: everything that touches them comes through here.
+
+```
+root/
+  step_<step>-<8 hex>/     a generation: a snapshot with a `.generation` in it
+  .step_….tmp-<32 hex>/    a generation that is being written, or was when its writer died
+  .trash/                  what is being removed
+  .pins/                   markers (pins.py)
+  quarantine/step_…/       broken generations, each with its `.reason`
+```
+
+Everything else in the folder is somebody else's, and left alone. Directories change their place by single renames, so
+that each is in one place or the other whenever the process dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sucrose.catalog.listing import (
+    Listing,
+    generation_names,
+    leftover_names,
+    list_generations,
+    list_quarantined,
+    read_record,
+)
+from sucrose.catalog.names import QUARANTINE, REASON_FILE, TRASH, new_id
+from sucrose.catalog.pins import Pins
+from sucrose.catalog.soundness import check_contents, check_structure
+from sucrose.engine import get_engine
+from sucrose.errors import SucroseError
+from sucrose.storage import LocalDirectory
+from sucrose.storage.leases import lease_for_removal
+
+if TYPE_CHECKING:
+    from sucrose.catalog.generation import Generation, Quarantined
+    from sucrose.formats.generation import GenerationRecord
+
+logger = logging.getLogger(__name__)
+
+
+class CatalogDirectory:
+    """One catalog's folder, which need not be there yet. Thread-safe."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.pins = Pins(root)
+        self._known: dict[str, GenerationRecord] = {}
+        """Records that were read once: they do not change. Only for `newest_record`."""
+
+    def new_path(self, step: int) -> str:
+        """Where a new generation of `step` goes."""
+        path = os.path.join(self.root, new_id(step))
+        while os.path.lexists(path):
+            path = os.path.join(self.root, new_id(step))
+        return path
+
+    def listing(self) -> Listing:
+        """All generations, each record read anew."""
+        return list_generations(self.root, self.pins)
+
+    def quarantined(self) -> list[Quarantined]:
+        """Broken generations that were moved away, by name."""
+        return list_quarantined(self.root)
+
+    def leftovers(self) -> list[str]:
+        """See `leftover_names`."""
+        return leftover_names(self.root)
+
+    def newest_record(self) -> GenerationRecord | None:
+        """The newest one's, without reading those again that were read before: saves wait for this."""
+        known = self._try_read_records()
+        while known is None:  # see list_generations
+            known = self._try_read_records()
+        self._known = known
+        return max(known.values(), key=lambda record: (record.timeline, record.step, record.committed_ns), default=None)
+
+    def _try_read_records(self) -> dict[str, GenerationRecord] | None:
+        known = {}
+        for name in generation_names(self.root):
+            record = self._known.get(name)
+            if record is None:
+                try:
+                    record = read_record(self.root, name)
+                except (SucroseError, OSError):  # told of by whoever wants to restore it
+                    if not os.path.isdir(os.path.join(self.root, name)):
+                        return None
+                    continue
+            if record.id == name:
+                known[name] = record
+        return known
+
+    def check(self, generation: Generation, *, contents: bool) -> None:
+        """Checks structure, and contents where asked for.
+
+        Raises:
+            SucroseError: something is wrong with it.
+            OSError: a file cannot be read.
+        """
+        storage = LocalDirectory(generation.path)
+        index = check_structure(storage)
+        if contents:
+            check_contents(storage, index, get_engine())
+
+    def quarantine(self, name: str, reason: str) -> None:
+        """Moves a broken generation out of the way, and says so in the log.
+
+        Where that is impossible only the log says so. Where somebody else was faster nothing happens.
+        """
+        source = os.path.join(self.root, name)
+        with (
+            suppress(OSError),
+            open(os.path.join(source, REASON_FILE), "w", encoding="utf-8", opener=_without_following) as file,
+        ):
+            file.write(f"{reason}\n")
+        try:
+            target = os.path.join(self._own_folder(QUARANTINE), name)
+            os.rename(source, target)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logger.warning(
+                "%s is broken and is passed over: %s. It cannot be moved to quarantine: %s", source, reason, error
+            )
+            return
+        logger.warning("%s is broken and was moved to %s: %s", source, target, reason)
+
+    def make_durable(self, generation: Generation) -> None:
+        """Fsyncs what a save without `durable` has left to the page cache."""
+        paths = [self.root]
+        for folder, _, files in os.walk(generation.path):
+            paths += [folder, *(os.path.join(folder, file) for file in files)]
+        get_engine().sync(paths)
+
+    def discard(self, generation: Generation) -> bool:
+        """Takes a generation away; `remove` of the leftover frees its space.
+
+        Returns:
+            False where it is in use, was pinned meanwhile, or is gone already.
+
+        Raises:
+            OSError: it cannot be moved.
+        """
+        lease = lease_for_removal(generation.path)
+        if lease is None:
+            return False
+        with lease:
+            if self.pins.is_pinned(generation.id, by_record=generation.pinned):
+                return False
+            os.rename(generation.path, os.path.join(self._own_folder(TRASH), generation.id))
+        self.pins.forget(generation.id)
+        return True
+
+    def is_unused(self, generation: Generation) -> bool:
+        """Whether `discard` would take the generation away just now."""
+        lease = lease_for_removal(generation.path)
+        if lease is None:
+            return False
+        lease.release()
+        return True
+
+    def is_abandoned(self, leftover: str) -> bool:
+        """Whether nobody writes or removes it."""
+        lease = lease_for_removal(os.path.join(self.root, leftover))
+        if lease is None:
+            return False
+        with lease:
+            return lease.is_held or _is_trash(leftover)
+
+    def remove(self, leftover: str) -> bool:
+        """Removes one of `leftovers`; what a crash leaves of it is a leftover again.
+
+        Returns:
+            False where its writer may be alive, another process removes it, or it is gone already.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        path = os.path.join(self.root, leftover)
+        lease = lease_for_removal(path)
+        if lease is None:
+            return False
+        with lease:
+            if not _is_trash(leftover):
+                if not lease.is_held:  # no locks here: perhaps it is being written
+                    return False
+                moved = os.path.join(self._own_folder(TRASH), leftover)
+                os.rename(path, moved)
+                path = moved
+            shutil.rmtree(path)
+        return True
+
+    def _own_folder(self, name: str) -> str:
+        """A folder of the catalog's, made where it is missing; nothing is moved through a symbolic link."""
+        path = os.path.join(self.root, name)
+        with suppress(FileExistsError):
+            os.mkdir(path)
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "the catalog needs a directory of its own here", path)
+        return path
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _is_trash(leftover: str) -> bool:
+    return leftover.startswith(TRASH + os.sep)

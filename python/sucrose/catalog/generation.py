@@ -1,0 +1,117 @@
+"""What is in a catalog, as values that nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sucrose.storage.leases import lease
+
+if TYPE_CHECKING:
+    from sucrose.formats.generation import GenerationRecord
+    from sucrose.snapshot.snapshot import Snapshot
+    from sucrose.storage.leases import Lease
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One snapshot of a catalog, complete when this was made; retention may have removed it since.
+
+    Attributes:
+        step: of the program, as it was given to the save.
+        path: the snapshot's directory.
+        committed_ns: when it was committed, in nanoseconds since 1970.
+        metrics: as they were given to the save.
+        nbytes: of its files.
+        pinned: whether retention keeps it whatever the rules say.
+        timeline: grows by one where a program went back to an earlier step; see `order`.
+        durable: whether its save fsynced it.
+        id: name of the directory.
+
+    Example:
+        >>> import tempfile
+        >>> from sucrose import Catalog, StateDict
+        >>> generation = Catalog(tempfile.mkdtemp()).save(100, {"state": StateDict(loss=0.5)}, metrics={"loss": 0.5})
+        >>> generation.step, dict(generation.metrics)
+        (100, {'loss': 0.5})
+        >>> generation.snapshot().read_object("0/state/loss")
+        0.5
+    """
+
+    step: int
+    path: str
+    committed_ns: int
+    metrics: Mapping[str, float] = field(hash=False)
+    nbytes: int
+    pinned: bool
+    timeline: int
+    durable: bool
+    id: str
+
+    @property
+    def order(self) -> tuple[int, int, int, str]:
+        """Sorts generations from the oldest to the newest.
+
+        Within a timeline the step decides, and for equal steps the time of the commit. A save of an
+        earlier step than the newest one's begins another timeline, which is newer as a whole: a program
+        that was set back on purpose finds its own latest state, not the higher step that it has left.
+        """
+        return self.timeline, self.step, self.committed_ns, self.id
+
+    def snapshot(self) -> Snapshot:
+        """The snapshot, to be read by its own methods. Hold a `lease` where others may collect meanwhile."""
+        from sucrose.snapshot.snapshot import Snapshot
+
+        return Snapshot(self.path)
+
+    def lease(self) -> Lease | None:
+        """Keeps collections, of any process, from removing this generation until it is released.
+
+        Returns:
+            A context manager with `release`; None where the generation is gone.
+        """
+        return lease(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A generation that was found broken, and was moved out of the way. Nothing deletes it but the user.
+
+    Attributes:
+        name: of the generation, and of its directory.
+        path: where it is now.
+        reason: what was found, in one line.
+    """
+
+    name: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """A directory with the name of a generation that cannot be used as one.
+
+    Attributes:
+        name: of the directory.
+        reason: why, in one line.
+    """
+
+    name: str
+    reason: str
+
+
+def generation_of(record: GenerationRecord, path: str, *, pinned: bool) -> Generation:
+    """A committed record as users see it."""
+    return Generation(
+        step=record.step,
+        path=path,
+        committed_ns=record.committed_ns,
+        metrics=record.metrics_as_floats(),
+        nbytes=record.nbytes,
+        pinned=pinned,
+        timeline=record.timeline,
+        durable=record.durable,
+        id=record.id,
+    )

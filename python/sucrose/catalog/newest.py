@@ -1,0 +1,73 @@
+"""Finding the newest generation that is sound, with what is broken put into quarantine on the way."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sucrose.catalog.soundness import damage_of
+from sucrose.errors import FormatVersionError, SucroseError
+
+if TYPE_CHECKING:
+    from sucrose.catalog.directory import CatalogDirectory
+    from sucrose.catalog.generation import Generation
+    from sucrose.storage.leases import Lease
+
+_LOOK_AGAIN_S = 0.001
+
+
+def lease_newest(
+    directory: CatalogDirectory, *, contents: bool, passed_over: set[str]
+) -> tuple[Generation, Lease] | None:
+    """The newest sound generation, with a lease on it; None where there is none.
+
+    Args:
+        directory: of the catalog.
+        contents: whether to read everything and compare all digests, or to check the structure alone.
+        passed_over: ids that do not count. Those that are found broken are added.
+
+    Raises:
+        FormatVersionError: the catalog has generations of a newer release, which may be the newest.
+        OSError: a file cannot be read, for a reason that is not the generation's.
+    """
+    while True:
+        listing = directory.listing()
+        for broken in listing.broken:
+            directory.quarantine(broken.name, broken.reason)
+        if listing.newer:
+            path = f"{directory.root}/{listing.newer[0].name}"
+            raise FormatVersionError(listing.newer[0].reason, path=path)
+        candidates = [generation for generation in listing.generations if generation.id not in passed_over]
+        if not candidates:
+            return None
+        generation = candidates[-1]
+        lease = generation.lease()
+        if lease is None:  # somebody has moved it meanwhile, or is about to
+            time.sleep(_LOOK_AGAIN_S)
+            continue
+        try:
+            directory.check(generation, contents=contents)
+        except (SucroseError, OSError) as error:
+            found_broken(directory, generation, lease, error, passed_over)
+        except BaseException:
+            lease.release()
+            raise
+        else:
+            return generation, lease
+
+
+def found_broken(
+    directory: CatalogDirectory, generation: Generation, lease: Lease, error: Exception, passed_over: set[str]
+) -> None:
+    """Passes over a generation that `error` came of, and puts it into quarantine.
+
+    Raises:
+        Exception: `error`, where it does not speak against the generation.
+    """
+    with lease:
+        reason = damage_of(error, generation.path)
+        if reason is None:
+            raise error
+        passed_over.add(generation.id)
+        if lease.is_current():  # and its files are not missing because somebody has moved them meanwhile
+            directory.quarantine(generation.id, reason)

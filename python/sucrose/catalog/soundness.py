@@ -1,0 +1,117 @@
+"""Whether a generation on disk is what was committed, and what speaks against it.
+
+No torch is needed here: listing and collecting stay quick to start.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from xxhash import xxh3_128_digest
+
+from sucrose.engine import CHUNK_NBYTES, Engine
+from sucrose.errors import CorruptionError, IncompleteSnapshotError, SucroseError
+from sucrose.formats.generation import GENERATION_FILE
+from sucrose.formats.index import INDEX_FILE, FileRecord, SnapshotIndex, decode_index
+from sucrose.formats.manifest import METADATA_FILE
+
+if TYPE_CHECKING:
+    from sucrose.storage import LocalDirectory
+
+_DAMAGE_ERRNOS = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
+_MISSING_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+
+
+def check_structure(storage: LocalDirectory) -> SnapshotIndex:
+    """Checks the small files by their digests, and that all others are there with their sizes.
+
+    Returns:
+        The index, for `check_contents`.
+
+    Raises:
+        CorruptionError: something is missing or was changed.
+        FormatVersionError: a newer release wrote it.
+        OSError: a file cannot be read; `damage_of` tells whether that is the generation's fault.
+    """
+    metadata_path = storage.path_of(METADATA_FILE)
+    try:
+        metadata = storage.read(METADATA_FILE)
+    except FileNotFoundError as error:
+        raise IncompleteSnapshotError(
+            errno.ENOENT, "the commit record is missing", metadata_path, path=storage.root
+        ) from error
+    index = decode_index(
+        storage.read(INDEX_FILE), xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE)
+    )
+    if not _matches(metadata, index.metadata):
+        raise CorruptionError(f"{metadata_path} is not the one that the index belongs to", path=metadata_path)
+    for name, record in index.files.items():
+        path = storage.path_of(name)
+        nbytes = storage.size(name)
+        if nbytes != record.nbytes:
+            raise CorruptionError(f"{path} has {nbytes} bytes, expected {record.nbytes}", path=path)
+    own = index.files.get(GENERATION_FILE)
+    if own is None or not _matches(storage.read(GENERATION_FILE), own):
+        path = storage.path_of(GENERATION_FILE)
+        raise CorruptionError(f"{path} is not the one that the index belongs to", path=path)
+    return index
+
+
+def check_contents(storage: LocalDirectory, index: SnapshotIndex, engine: Engine) -> None:
+    """Reads all files and compares every digest.
+
+    Raises:
+        CorruptionError: bytes differ from what was saved.
+        OSError: a file cannot be read.
+    """
+    for name, record in index.files.items():
+        path = storage.path_of(name)
+        result = engine.verify(path, file_nbytes=record.nbytes, digests=record.packed_digests()).wait()
+        for chunk in result.corrupt:
+            offset = chunk.index * CHUNK_NBYTES
+            raise CorruptionError(
+                f"chunk {chunk.index} of {path}: digest {chunk.found} != {chunk.expected} at offset {offset}",
+                path=path,
+                offset=offset,
+            )
+
+
+def is_ours(storage: LocalDirectory) -> bool:
+    """Whether a directory without `.generation` was a generation once: its index then knows of it."""
+    try:
+        data = storage.read(INDEX_FILE)
+        index = decode_index(data, xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE))
+    except (OSError, SucroseError):
+        return False
+    return GENERATION_FILE in index.files
+
+
+def damage_of(error: BaseException, path: str) -> str | None:
+    """What is broken about the generation at `path`, in one line; None where the error is about something else.
+
+    What is missing, short, unreadable or changed there is damage. That the program's state does not fit, that a
+    newer release wrote it, or that there are no rights, descriptors or memory to read it is none.
+    """
+    if isinstance(error, CorruptionError):
+        is_damage = error.path is None or _lies_in(error.path, path)
+    elif isinstance(error, IncompleteSnapshotError):
+        is_damage = _lies_in(error.path, path)
+    elif isinstance(error, OSError) and error.errno in _DAMAGE_ERRNOS | _MISSING_ERRNOS:
+        is_damage = _lies_in(error.filename, path)
+    else:
+        is_damage = False
+    return " ".join(str(error).split()) if is_damage else None
+
+
+def _matches(data: bytes, record: FileRecord) -> bool:
+    digests = b"".join(xxh3_128_digest(data[at : at + CHUNK_NBYTES]) for at in range(0, len(data), CHUNK_NBYTES))
+    return record == FileRecord(len(data), digests.hex())
+
+
+def _lies_in(file: object, path: str) -> bool:
+    if not isinstance(file, (str, bytes)):
+        return False
+    name = os.path.abspath(os.fsdecode(file))
+    return name == path or name.startswith(path + os.sep)

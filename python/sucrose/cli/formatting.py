@@ -1,0 +1,37 @@
+"""Values as people and programs read them."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timezone
+from typing import Any
+
+import typer
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def time_text(time_ns: int) -> str:
+    """UTC to the second, in the form of ISO 8601."""
+    return datetime.fromtimestamp(time_ns // 10**9, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def nbytes_text(nbytes: int) -> str:
+    """Three or four digits and a unit."""
+    value = float(nbytes)
+    for unit in _UNITS:
+        if value < 1000 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    return f"{nbytes} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def metric_value(value: float) -> float | str:
+    """A number as JSON has it; it has none for NaN and infinities."""
+    return value if math.isfinite(value) else str(value)
+
+
+def write_json(content: dict[str, Any]) -> None:
+    """One object on stdout."""
+    typer.echo(json.dumps(content, indent=2, allow_nan=False))

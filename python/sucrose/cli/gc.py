@@ -1,0 +1,83 @@
+"""`sucrose gc`: removes what rules do not keep, and what crashes have left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sucrose.catalog.collecting import collect
+from sucrose.catalog.retention import Retention
+from sucrose.cli.formatting import nbytes_text, write_json
+from sucrose.cli.roots import open_catalog
+
+if TYPE_CHECKING:
+    from sucrose.catalog.collecting import CollectReport
+
+
+def gc(
+    root: Annotated[Path, typer.Argument(help="Folder of the catalog.")],
+    keep_last: Annotated[int | None, typer.Option(help="Keep the newest N.", metavar="N")] = None,
+    keep_every: Annotated[int | None, typer.Option(help="Keep steps that are multiples of N.", metavar="N")] = None,
+    keep_hourly: Annotated[int | None, typer.Option(help="Keep the newest of N hours.", metavar="N")] = None,
+    keep_daily: Annotated[int | None, typer.Option(help="Keep the newest of N days.", metavar="N")] = None,
+    keep_best: Annotated[
+        str | None, typer.Option(help="Keep the K with the lowest, or highest, value.", metavar="METRIC:K[:max]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Removes the generations that no rule keeps, and leftovers of crashes; without rules only those."""
+    retention = Retention(
+        keep_last=keep_last,
+        keep_every=keep_every,
+        keep_hourly=keep_hourly,
+        keep_daily=keep_daily,
+        keep_best=None if keep_best is None else _best(keep_best),
+    )
+    report = collect(open_catalog(root), retention, dry_run=dry_run)
+    if as_json:
+        write_json(_content(report))
+    else:
+        _show(report)
+
+
+def _best(text: str) -> tuple[str, int, str]:
+    head, _, mode = text.rpartition(":")
+    if mode not in ("min", "max"):
+        head, mode = text, "min"
+    metric, _, count = head.rpartition(":")
+    if not metric or not count.isdecimal():
+        raise typer.BadParameter(f"{text!r}: expected METRIC:K or METRIC:K:max", param_hint="--keep-best")
+    return metric, int(count), mode
+
+
+def _content(report: CollectReport) -> dict[str, Any]:
+    return {
+        "dry_run": report.dry_run,
+        "removed": [
+            {"step": generation.step, "name": generation.id, "nbytes": generation.nbytes}
+            for generation in report.removed
+        ],
+        "in_use": [{"step": generation.step, "name": generation.id} for generation in report.in_use],
+        "leftovers": list(report.leftovers),
+        "nbytes": report.nbytes,
+        "blocked": report.blocked,
+    }
+
+
+def _show(report: CollectReport) -> None:
+    would = "would remove" if report.dry_run else "removed"
+    for generation in report.removed:
+        typer.echo(f"{would} {generation.id} ({nbytes_text(generation.nbytes)})")
+    for name in report.leftovers:
+        typer.echo(f"{would} {name}, a leftover")
+    for generation in report.in_use:
+        typer.echo(f"kept {generation.id}, which is in use")
+    if report.blocked is not None:
+        typer.echo(f"removed no generation: {report.blocked}")
+    if not (report.removed or report.leftovers or report.in_use or report.blocked):
+        typer.echo("nothing to remove")
+    elif report.removed:
+        typer.echo(f"{'would free' if report.dry_run else 'freed'} {nbytes_text(report.nbytes)}")

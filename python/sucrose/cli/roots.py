@@ -1,0 +1,23 @@
+"""The folder that a command is about."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from sucrose.catalog.directory import CatalogDirectory
+
+
+def open_catalog(root: Path) -> CatalogDirectory:
+    """The catalog at `root`.
+
+    Raises:
+        OSError: there is no such folder. A catalog need not exist, but whoever asks about one has made an error then.
+    """
+    path = os.path.abspath(root)
+    if not os.path.lexists(path):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", path)
+    if not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, "a catalog is a folder", path)
+    return CatalogDirectory(path)

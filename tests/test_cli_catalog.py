@@ -1,0 +1,204 @@
+"""`sucrose ls` and `sucrose gc`, as people and scripts start them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sucrose import Catalog, Snapshot, StateDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+REPOSITORY = Path(__file__).parent.parent
+ENTRY_POINT = re.search(
+    r'^\[project\.scripts\]\nsucrose = "([\w.]+):(\w+)"$', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE
+)
+
+
+def run(*arguments: str | Path, program: Sequence[str] = ("-m", "sucrose")) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, in which torch cannot be imported."""
+    home = str(REPOSITORY / "no-such-home")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "python"), "HOME": home, "XDG_STATE_HOME": home}
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-W", "error", *program, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def errors_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What it wrote to stderr, after checking which modules it has imported."""
+    lines = done.stderr.splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    assert "sucrose.catalog.directory" in imported
+    assert "torch" not in imported
+    return [line for line in lines if not line.startswith("import time:")]
+
+
+def succeed(*arguments: str | Path) -> str:
+    done = run(*arguments)
+    assert (done.returncode, errors_of(done)) == (0, [])
+    return done.stdout
+
+
+def read(*arguments: str | Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(succeed(*arguments, "--json"))
+    return content
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    catalog = Catalog(tmp_path / "a folder")
+    catalog.save(9999, {"state": StateDict(value=1)}, metrics={"loss": 0.5, "accuracy[%]": float("nan")})
+    catalog.save(10000, {"state": StateDict(value=2)}, metrics={"loss": 0.25}, pinned=True)
+    catalog.save(10001, {"state": StateDict(value=3)}, metrics={"loss": 0.75})
+    return catalog
+
+
+def leave_something(catalog: Catalog) -> Path:
+    path = Path(catalog.root, f".step_1-0123abcd.tmp-{7:032x}")
+    path.mkdir()
+    return path
+
+
+def test_ls_lists_generations_from_the_oldest_to_the_newest(catalog: Catalog) -> None:
+    lines = succeed("ls", catalog.root).splitlines()
+    head, *rows = lines
+    assert head.split() == ["step", "committed", "size", "metrics", "state", "name"]
+    assert [row.split()[0] for row in rows] == ["9999", "10000", "10001"]
+    assert [row.split()[-1] for row in rows] == [generation.id for generation in catalog.generations()]
+    assert "loss=0.5 accuracy[%]=nan" in rows[0]
+    assert [row.split()[-2] for row in rows] == ["complete", "pinned", "complete"]
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ +\d+ B ", rows[0])
+
+
+def test_ls_tells_programs_the_same(catalog: Catalog) -> None:
+    content = read("ls", catalog.root)
+    assert content["root"] == catalog.root
+    for listed, generation in zip(content["generations"], catalog.generations(), strict=True):
+        assert listed["state"] == "complete"
+        for name in ("step", "path", "committed_ns", "nbytes", "pinned", "timeline", "durable"):
+            assert listed[name] == getattr(generation, name)
+    assert content["generations"][0]["metrics"] == {"loss": 0.5, "accuracy[%]": "nan"}
+    assert [content[kind] for kind in ("broken", "quarantined", "leftovers", "foreign")] == [[], [], [], []]
+
+
+def test_ls_shows_what_is_broken_quarantined_left_over_or_somebody_elses(catalog: Catalog) -> None:
+    _, broken, quarantined = catalog.generations()
+    Path(quarantined.path, ".snapshot_metadata").unlink()
+    assert catalog.latest() == broken
+    Path(broken.path, ".generation").write_text("damage\n")
+    leftover = leave_something(catalog)
+    Snapshot.take(Path(catalog.root, "step_5-20240101"), {"state": StateDict(value=5)})
+    content = read("ls", catalog.root)
+    assert [generation["step"] for generation in content["generations"]] == [9999]
+    assert [entry["name"] for entry in content["broken"]] == [broken.id]
+    assert [entry["name"] for entry in content["quarantined"]] == [quarantined.id]
+    assert "commit record is missing" in content["quarantined"][0]["reason"]
+    assert content["leftovers"] == [{"name": leftover.name, "in_use": False}]
+    assert [entry["name"] for entry in content["foreign"]] == ["step_5-20240101"]
+    text = succeed("ls", catalog.root)
+    for kind in ("broken", "quarantined"):
+        assert f"{kind}: {content[kind][0]['name']}: {content[kind][0]['reason']}" in text.splitlines()
+    assert f"leftover: {leftover.name}" in text.splitlines()
+    assert os.path.isdir(broken.path)  # listing moves nothing
+
+
+def test_ls_of_a_folder_without_generations_says_so(tmp_path: Path) -> None:
+    assert succeed("ls", tmp_path) == "no generations\n"
+    assert read("ls", tmp_path)["generations"] == []
+
+
+def test_gc_removes_what_no_rule_keeps(catalog: Catalog, files_below: Any) -> None:
+    before = files_below(Path(catalog.root))
+    told = read("gc", catalog.root, "--keep-last", "1", "--dry-run")
+    text = succeed("gc", catalog.root, "--keep-last", "1", "--dry-run")
+    assert files_below(Path(catalog.root)) == before
+    [first, _, _] = catalog.generations()
+    assert told["removed"] == [{"step": 9999, "name": first.id, "nbytes": first.nbytes}]
+    assert f"would remove {first.id}" in text
+    done = read("gc", catalog.root, "--keep-last", "1")
+    assert done == {**told, "dry_run": False}
+    assert catalog.steps() == [10000, 10001]
+    assert succeed("gc", catalog.root, "--keep-last", "1") == "nothing to remove\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps"),
+    [
+        (("--keep-every", "9999"), [9999, 10000, 10001]),
+        (("--keep-best", "loss:1"), [10000, 10001]),
+        (("--keep-best", "loss:2:min"), [9999, 10000, 10001]),
+        (("--keep-best", "accuracy[%]:3:max"), [10000, 10001]),
+        (("--keep-hourly", "1"), [10000, 10001]),
+        (("--keep-daily", "1"), [10000, 10001]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_gc_has_all_rules_of_catalogs(catalog: Catalog, rule: tuple[str, str], steps: list[int]) -> None:
+    removed = read("gc", catalog.root, *rule)["removed"]
+    assert catalog.steps() == steps
+    assert {entry["step"] for entry in removed} == {9999, 10000, 10001} - set(steps)
+
+
+def test_gc_without_rules_removes_leftovers_only(catalog: Catalog) -> None:
+    leftover = leave_something(catalog)
+    assert f"would remove {leftover.name}" in succeed("gc", catalog.root, "--dry-run")
+    assert leftover.exists()
+    assert f"removed {leftover.name}" in succeed("gc", catalog.root)
+    assert not leftover.exists()
+    assert catalog.steps() == [9999, 10000, 10001]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("ls", "{root}/missing"), "there is no such folder"),
+        (("ls", "{root}/file"), "a catalog is a folder"),
+        (("gc", "{root}", "--keep-last", "0"), "keep_last=0: expected a whole number from 1"),
+        (("gc", "{root}/trash", "--keep-last", "1"), "the catalog needs a directory of its own"),
+    ],
+)
+def test_an_error_is_one_line_on_stderr_and_the_status_1(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+    (tmp_path / "file").write_text("")
+    Catalog(tmp_path / "trash").save(1, {})
+    Catalog(tmp_path / "trash").save(2, {})
+    (tmp_path / "trash" / ".trash").symlink_to(tmp_path)
+    filled = [argument.format(root=tmp_path) for argument in arguments]
+    done = run(*filled)
+    [line] = errors_of(done)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert line.startswith("sucrose: ")
+    assert told in line
+    done = run("--debug", *filled)
+    assert done.returncode == 1
+    assert any(line.startswith("Traceback") for line in errors_of(done))
+
+
+@pytest.mark.parametrize("best", ["loss", "loss:", ":3", "loss:x", "loss:3:highest", "loss:-1"])
+def test_wrong_usage_ends_with_status_2(tmp_path: Path, best: str) -> None:
+    done = run("gc", tmp_path, "--keep-best", best)
+    assert done.returncode == 2
+    assert "METRIC:K" in " ".join(errors_of(done))
+
+
+def test_the_console_script_is_the_same_program(catalog: Catalog) -> None:
+    assert ENTRY_POINT is not None
+    module, function = ENTRY_POINT.groups()
+    assert callable(getattr(importlib.import_module(module), function))
+    script = f"import sys; from {module} import {function}; sys.exit({function}())"
+    done = run("ls", catalog.root, program=("-c", script))
+    assert (done.returncode, errors_of(done)) == (0, [])
+    assert done.stdout == succeed("ls", catalog.root)
