@@ -11,7 +11,8 @@ from benchmarks.contenders.pinned_copy import PinnedCopy
 from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
-from benchmarks.contenders.sucrose_snapshot import SucroseSnapshot, SucroseUnverified
+from benchmarks.contenders.sucrose_layers import SucroseCatalog, SucroseStates
+from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
 from benchmarks.contenders.torch_pickle import TorchPickle
 from benchmarks.contenders.torchsnapshot import TorchSnapshot
 from benchmarks.records import Operation
@@ -42,6 +43,7 @@ _FILES = (SucroseFile.name, TorchPickle.name)
 _STALLERS = tuple(contender.name for contender in STALLERS)
 _ENGINES = (EngineDigest.name, EngineNoDigest.name)
 _GPU_SAVERS = (SucroseSnapshot.name, TorchPickle.name, DistributedCheckpoint.name, TorchSnapshot.name)
+_LAYERS = (SucroseCatalog.name, SucroseStates.name, TorchPickle.name)
 _QUICK = (SucroseSnapshot.name, TorchPickle.name, Safetensors.name)
 
 
@@ -114,6 +116,14 @@ CASES: dict[str, Case] = {
         cells=(
             *_cells(Operation.IMPORT, ("",), _SAVERS),
             *_cells(Operation.FIRST_SAVE, ("large",), _QUICK),
+        ),
+    ),
+    "L1": Case(
+        title="Catalog and state managers beside a bare snapshot",
+        cells=(
+            *_cells(Operation.SAVE, ("large", "small"), (SucroseSnapshot.name, *_LAYERS)),
+            *_cells(Operation.STALL, ("large",), (SucroseAsync.name, *_LAYERS)),
+            *_cells(Operation.LOAD_HOT, ("large", "small"), (SucroseSnapshot.name, *_LAYERS)),
         ),
     ),
     "G1": Case(

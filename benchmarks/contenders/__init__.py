@@ -15,6 +15,7 @@ from benchmarks.contenders.runai import RunaiModelStreamer
 from benchmarks.contenders.safetensors_file import Safetensors, SafetensorsMap
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
+from benchmarks.contenders.sucrose_layers import SucroseCatalog, SucroseStates
 from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
 from benchmarks.contenders.tensorizer import Tensorizer
 from benchmarks.contenders.torch_checkpointing import TorchCheckpointing, TorchCheckpointingAsync
@@ -56,6 +57,8 @@ STALLERS: tuple[type[Contender], ...] = (
 _ALL: tuple[type[Contender], ...] = (
     *LOADERS,
     SucroseFile,
+    SucroseCatalog,
+    SucroseStates,
     EngineDigest,
     EngineNoDigest,
     Memcpy,
