@@ -6,6 +6,7 @@
 # the next make compiles only what changed.
 #
 # make test-large   the tests that need several GiB of memory and disk
+# make soak         kills a program hundreds of times (SOAK_KILLS, SOAK_SEED) and looks at what it finds again
 # make lint         ruff, mypy, stubtest, clang-format        make format    lets them rewrite the sources
 # make sanitize     native tests and pytest under sanitizers  make bench     the benchmarks, into benchmarks/results
 # make wheel        a wheel in dist/, tried in an environment of its own
@@ -21,17 +22,21 @@ BIN := .venv/bin
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-large native-tests lint format sanitize bench wheel clean
+.PHONY: demo test test-large soak native-tests lint format sanitize bench wheel clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
 test: .venv/installed .peers/torchsnapshot native-tests
+	tools/system_packages.sh redis-server
 	SUCROSE_FAKE_CUDA_LIBRARY=build/dev/tests/native/libfake_cuda.so $(BIN)/python -m pytest
 
 test-large: .venv/installed
 	$(BIN)/python -m pytest -m large
+
+soak: .venv/installed
+	PYTHONPATH=tests $(BIN)/python -m soak
 
 native-tests: .venv/created
 	tools/system_packages.sh doctest-dev
@@ -44,7 +49,7 @@ format: .venv/installed
 	tools/lint.sh --fix
 
 sanitize: .venv/installed .peers/torchsnapshot
-	tools/system_packages.sh doctest-dev
+	tools/system_packages.sh doctest-dev redis-server
 	tools/sanitize.sh
 
 bench: .venv/installed

@@ -1,7 +1,7 @@
 """Python programs that begin with torch imported, each in a process of its own.
 
 Importing torch takes seconds, and most tests of a process's end have nothing to do with it. A server
-imports it once, and nothing of sucrose; for each program it forks, and the child runs the program as
+imports it once, and nothing of sucrose unless asked to; for each program it forks, and the child runs the program as
 its main module, so that it ends as any program does: threads, exit handlers, status and all.
 """
 
@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _SERVER = """
 import gc, json, os, sys
-import torch
+exec(sys.argv.pop(1))
 gc.collect()
 gc.freeze()  # a child's collections, of which its end has several, touch nothing of torch's
 
@@ -50,9 +51,14 @@ exec(program)
 
 
 class WarmPython:
-    """Runs one program at a time."""
+    """Runs one program at a time.
 
-    def __init__(self) -> None:
+    Args:
+        preload: what the server runs once, before any program.
+    """
+
+    def __init__(self, preload: str = "import torch") -> None:
+        self._preload = preload
         self._server: subprocess.Popen[str] | None = None
 
     def run(
@@ -63,12 +69,19 @@ class WarmPython:
         Raises:
             subprocess.TimeoutExpired: it took longer than `timeout_s`, and was killed.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            streams = {name: f"{folder}/{name}" for name in ("stdout", "stderr")}
-            request = {"program": program, "arguments": list(arguments), "environment": dict(environment), **streams}
-            status = self._ask(json.dumps(request), timeout_s)
-            stdout, stderr = (Path(path).read_text(encoding="utf-8") for path in streams.values())
-        return subprocess.CompletedProcess(list(arguments), status, stdout, stderr)
+        return self.start(program, arguments, environment).wait(timeout_s)
+
+    def start(self, program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> RunningProgram:
+        """Begins to run `program`; it has to be waited for before the next one."""
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _SERVER, self._preload],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            )
+        return RunningProgram(self._server, program, arguments, environment)
 
     def close(self) -> None:
         """Ends the server."""
@@ -76,23 +89,58 @@ class WarmPython:
             self._server.communicate()
             self._server = None
 
-    def _ask(self, request: str, timeout_s: float) -> int:
-        if self._server is None:
-            self._server = subprocess.Popen(
-                [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _SERVER],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                bufsize=1,
-            )
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(request + "\n")
-        child = int(self._server.stdout.readline())
-        is_over, _, _ = select.select([self._server.stdout], [], [], timeout_s)
+
+class RunningProgram:
+    """A program that `WarmPython` has begun to run.
+
+    Attributes:
+        pid: its process.
+    """
+
+    def __init__(
+        self, server: subprocess.Popen[str], program: str, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        self._answers = server.stdout
+        self._folder = tempfile.TemporaryDirectory()
+        self._arguments = list(arguments)
+        self._streams = {name: Path(self._folder.name, name) for name in ("stdout", "stderr")}
+        for path in self._streams.values():
+            path.touch()
+        streams = {name: str(path) for name, path in self._streams.items()}
+        request = {"program": program, "arguments": self._arguments, "environment": dict(environment), **streams}
+        server.stdin.write(json.dumps(request) + "\n")
+        self.pid = int(self._answers.readline())
+
+    def send(self, number: int) -> None:
+        """Sends a signal."""
+        os.kill(self.pid, number)
+
+    def wait_for(self, text: str, timeout_s: float = 120) -> None:
+        """Blocks until the program has printed `text`; it has to flush that.
+
+        Raises:
+            TimeoutError: it has not.
+        """
+        deadline = time.monotonic() + timeout_s
+        while text not in self._streams["stdout"].read_text(encoding="utf-8"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not printed within {timeout_s} s: {text}")
+            time.sleep(0.001)
+
+    def wait(self, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """Blocks until the program has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it took longer than `timeout_s`, and was killed.
+        """
+        is_over, _, _ = select.select([self._answers], [], [], timeout_s)
         if not is_over:
-            os.kill(child, signal.SIGKILL)
-        status = int(self._server.stdout.readline())
+            os.kill(self.pid, signal.SIGKILL)
+        status = int(self._answers.readline())
+        stdout, stderr = (path.read_text(encoding="utf-8") for path in self._streams.values())
+        self._folder.cleanup()
         if not is_over:
-            raise subprocess.TimeoutExpired("a program", timeout_s)
-        return status
+            raise subprocess.TimeoutExpired("a program", timeout_s, stdout, stderr)
+        return subprocess.CompletedProcess(self._arguments, status, stdout, stderr)

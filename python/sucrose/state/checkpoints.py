@@ -1,0 +1,98 @@
+"""What a place has to offer in which the states of a program are kept.
+
+States are saved in generations. A generation is there with all its states or not at all, and one that
+is there stays until a newer one is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from sucrose.state.values import FrozenState
+
+
+class PendingSave(Protocol):
+    """A generation on its way. Thread-safe."""
+
+    def done(self) -> bool:
+        """Whether it is there or has failed."""
+        ...
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Blocks until it is there.
+
+        Raises:
+            TimeoutError: that takes longer.
+            Exception: what the save has failed with.
+        """
+        ...
+
+    def took_s(self) -> float:
+        """Seconds from the beginning until it was there. Once it is."""
+        ...
+
+
+class SavedStates(Protocol):
+    """A generation that is there."""
+
+    @property
+    def distrust(self) -> str | None:
+        """Why pickles in it must not run code; None: they may."""
+        ...
+
+    def keys(self) -> list[str]:
+        """Names of its states."""
+        ...
+
+    def read(self, key: str) -> FrozenState:
+        """One of its states, checked.
+
+        Raises:
+            KeyError: it has no such state.
+            CorruptionError: the state is damaged.
+        """
+        ...
+
+
+class Checkpoints(Protocol):
+    """Generations of a program's states."""
+
+    @property
+    def where(self) -> str:
+        """For messages: a directory or an address."""
+        ...
+
+    def save(self, states: Mapping[str, FrozenState]) -> None:
+        """Adds a generation, and returns when it is there and durable.
+
+        Raises:
+            OSError: it could not be written; earlier ones are untouched.
+        """
+        ...
+
+    def begin_save(self, states: Mapping[str, FrozenState]) -> PendingSave:
+        """Begins to add a generation, and returns when the program may change its tensors again."""
+        ...
+
+    def newest(self) -> SavedStates | None:
+        """The newest generation that verifies; None where there is none.
+
+        Broken ones are set aside with a warning.
+        """
+        ...
+
+
+def save_one(checkpoints: Checkpoints, key: str, state: FrozenState) -> None:
+    """Adds a generation that differs from the newest one in a single state.
+
+    Raises:
+        CorruptionError: the other states cannot be read any more.
+        OSError: it could not be written.
+    """
+    newest = checkpoints.newest()
+    states: dict[str, FrozenState] = {}
+    if newest is not None:
+        keys = newest.keys()
+        states = {other: newest.read(other) for other in keys}
+    checkpoints.save({**states, key: state})

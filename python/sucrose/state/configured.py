@@ -1,0 +1,67 @@
+"""The settings and the checkpoints of this process, both made when they are first needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+
+from sucrose.errors import ConfigError
+from sucrose.state.checkpoints import Checkpoints
+from sucrose.state.program import default_root
+from sucrose.state.settings import CHECKPOINT_CONFIG, CHECKPOINT_TYPE, Settings
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def configured_settings() -> Settings:
+    """What the environment says, read once.
+
+    Raises:
+        ConfigError: a variable is malformed.
+    """
+    settings = Settings.from_environment(os.environ)
+    _set_loglevel(settings.loglevel)
+    return settings
+
+
+@cache
+def configured_checkpoints() -> Checkpoints:
+    """The place that the settings choose, opened once.
+
+    Raises:
+        ConfigError: the settings are malformed, or name what this release does not have.
+        PermissionError: the directory cannot be read and written.
+    """
+    settings = configured_settings()
+    if settings.type == "remote":
+        from sucrose.state.remote import RemoteCheckpoints
+
+        return RemoteCheckpoints.from_settings(settings)
+    if settings.type == "s3" or "://" in (settings.root or "").replace("file://", "").replace("fs://", ""):
+        raise ConfigError(
+            f"{CHECKPOINT_TYPE}={settings.type}, root={settings.root}: this release keeps states in local directories "
+            f"and on Redis-protocol servers only; use {CHECKPOINT_TYPE}=local or remote"
+        )
+    from sucrose.state.local import LocalCheckpoints
+
+    if settings.root is not None:
+        return LocalCheckpoints(settings.root, keep_last=settings.keep_last)
+    root = default_root()
+    logger.warning(
+        "states of this program are kept in %s; %s='root=...' chooses another place", root, CHECKPOINT_CONFIG
+    )
+    return LocalCheckpoints(root, keep_last=settings.keep_last)
+
+
+def _set_loglevel(level: int | None) -> None:
+    """Applies to the loggers of this package only; seen on stderr where the program has no handlers."""
+    if level is None:
+        return
+    ours = logging.getLogger("sucrose")
+    ours.setLevel(level)
+    if not ours.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        ours.addHandler(handler)
