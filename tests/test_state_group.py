@@ -375,6 +375,46 @@ def test_as_many_checkpoints_are_kept_as_the_settings_say(
     assert catalog.steps() == [4, 5]
 
 
+def test_a_checkpoint_is_not_collected_before_all_of_it_was_read(
+    new_run: Callable[[], StateManagerGroup], root: Path
+) -> None:
+    group = new_run()
+    for key in ("a", "b"):
+        group.register(key)
+        group.update(key, key)
+    group.save()
+    group = new_run()
+    group.register("a")
+    other = Catalog(root, keep_last=1)  # another run of the program
+    for step in (10, 11, 12):
+        other.save(step, {})
+    other.collect()
+    assert other.steps() == [1, 12]
+    group.register("b")
+    assert group.get("b") == "b"
+    group.save()
+    other.collect()
+    assert other.steps() == [13]
+
+
+def test_a_state_that_was_refused_is_still_carried_along(new_run: Callable[[], StateManagerGroup], root: Path) -> None:
+    group = new_run()
+    for key, value in (("odd", Odd()), ("plain", 1)):
+        group.register(key)
+        group.update(key, value)
+    group.save()
+    root.chmod(root.stat().st_mode | stat.S_IWOTH)
+    group = new_run()
+    with pytest.raises(UnsafeObjectError):
+        group.register("odd")
+    group.register("plain")
+    group.save()
+    root.chmod(root.stat().st_mode & ~stat.S_IWOTH)
+    group = new_run()
+    group.register("odd")
+    assert group.get("odd") == Odd()
+
+
 def test_a_root_that_is_a_file_or_an_object_store_is_refused(
     new_run: Callable[[], StateManagerGroup], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,10 @@ class SavedStates(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Nothing more will be read; until then no newer generation pushes this one out."""
+        ...
+
 
 class Checkpoints(Protocol):
     """Generations of a program's states."""
@@ -95,4 +99,5 @@ def save_one(checkpoints: Checkpoints, key: str, state: FrozenState) -> None:
     if newest is not None:
         keys = newest.keys()
         states = {other: newest.read(other) for other in keys}
+        newest.close()
     checkpoints.save({**states, key: state})

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sucrose.state.checkpoints import PendingSave, SavedStates
+from sucrose.state.checkpoints import PendingSave
 from sucrose.state.configured import configured_checkpoints, configured_settings
+from sucrose.state.earlier import EarlierStates
 from sucrose.state.managers import UNSET, BaseStateManager, StateManager
 from sucrose.state.saver import Saver
 from sucrose.state.triggers import install
@@ -61,13 +62,12 @@ class StateManagerGroup:
         settings = configured_settings()
         self._managers: dict[str, BaseStateManager] = {}
         self._instances: Counter[str] = Counter()
-        self._saved: SavedStates | None = None
-        self._was_looked_up = False
-        self._inherited: dict[str, FrozenState] = {}
-        """States of the restored checkpoint that were read, but neither registered nor dropped."""
-        self._dropped: set[str] = set()
+        self._was_emptied = False
+        """States were deleted: a checkpoint without any then says something."""
         self._reported_unset: list[str] = []
-        self._saver = Saver(self._collect, configured_checkpoints())
+        checkpoints = configured_checkpoints()
+        self._earlier = EarlierStates(checkpoints)
+        self._saver = Saver(self._collect, checkpoints)
         install(self._saver, settings)
 
     def register(self, key: str, state_mgr_type: type[BaseStateManager] = StateManager, auto_load: bool = True) -> None:
@@ -95,7 +95,6 @@ class StateManagerGroup:
         if auto_load:
             self._load_into(key, manager)
         self._managers[key] = manager
-        self._dropped.discard(key)
         self._saver.changes += 1
 
     def update(self, key: str, value: Any) -> None:
@@ -140,7 +139,7 @@ class StateManagerGroup:
             KeyError: nothing is registered under `key`.
         """
         if key == _EVERYTHING and key not in self._managers:
-            self._dropped.update(self._keys_of_checkpoint())
+            self._earlier.drop_all()
             for name in self.list():
                 self._drop(name)
         else:
@@ -184,12 +183,11 @@ class StateManagerGroup:
         A state that the checkpoint does not have keeps its value.
         """
         self._saver.finish()
-        self._was_looked_up = False
-        self._inherited.clear()
+        is_there = self._earlier.look_again()
         for key, manager in [*self._managers.items()]:
             self._load_into(key, manager)
         self._saver.changes += 1
-        return self._checkpoint() is not None
+        return is_there
 
     def pause_periodic_saving(self) -> None:
         """Holds periodic saves up: for the time in which states do not fit together. May be nested.
@@ -209,36 +207,26 @@ class StateManagerGroup:
         return manager
 
     def _drop(self, key: str) -> None:
-        self._dropped.add(key)
-        self._inherited.pop(key, None)
+        self._was_emptied = True
+        self._earlier.drop(key)
         self._managers.pop(key).delete()
 
-    def _checkpoint(self) -> SavedStates | None:
-        """The newest valid one, looked up once."""
-        if not self._was_looked_up:
-            self._saved = self._saver.checkpoints.newest()
-            self._was_looked_up = True
-        return self._saved
-
-    def _keys_of_checkpoint(self) -> builtins.list[str]:
-        saved = self._checkpoint()
-        return [] if saved is None else saved.keys()
-
     def _load_into(self, key: str, manager: BaseStateManager) -> None:
-        if key in self._dropped or key not in self._keys_of_checkpoint():
+        state = self._earlier.take(key)
+        if state is None:
             return
-        saved = self._saved
-        assert saved is not None
-        state = self._inherited.pop(key, None) or saved.read(key)
-        source = self._saver.checkpoints.where
-        load = _Loaded(state, key, source, saved.distrust)
-        if saved.distrust is not None:
-            load()  # refused here, not somewhere in the program
-        manager.adopt(load)
+        load = _Loaded(state, key, self._saver.checkpoints.where, self._earlier.distrust)
+        try:
+            if self._earlier.distrust is not None:
+                load()  # refused here, not somewhere in the program
+            manager.adopt(load)
+        except BaseException:
+            self._earlier.give_back(key, state)
+            raise
 
     def _collect(self) -> dict[str, FrozenState] | None:
         managers = dict(self._managers)
-        if not managers and not self._dropped:
+        if not managers and not self._was_emptied:
             logger.debug("no states to save: nothing is registered")
             return None
         states: dict[str, FrozenState] = {}
@@ -256,15 +244,7 @@ class StateManagerGroup:
             logger.log(level, "the states are not saved while these have no value: %s", ", ".join(unset))
             self._reported_unset = unset
             return None
-        return {**self._carried_along(managers), **states}
-
-    def _carried_along(self, managers: dict[str, BaseStateManager]) -> dict[str, FrozenState]:
-        """States of the restored checkpoint that this run has not registered (yet)."""
-        for key in self._keys_of_checkpoint():
-            if key not in managers and key not in self._dropped and key not in self._inherited:
-                assert self._saved is not None
-                self._inherited[key] = self._saved.read(key)  # once: the checkpoint may be collected
-        return {key: state for key, state in self._inherited.items() if key not in managers}
+        return {**self._earlier.carried_along(managers), **states}
 
 
 class _Loaded:

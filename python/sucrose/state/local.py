@@ -18,6 +18,7 @@ from sucrose.snapshot.snapshot import Snapshot
 from sucrose.state.trust import distrust_of
 from sucrose.state.values import FrozenState, from_state_dict, to_state_dict
 from sucrose.storage import local_path
+from sucrose.storage.leases import Lease
 
 _STATES = "states"
 """The one stateful of these snapshots: a dict from a state's key to its parts."""
@@ -50,8 +51,11 @@ class LocalCheckpoints:
         return LocalPendingSave(self._catalog.async_save(self._next_step(), {_STATES: _States(states)}), began_ns)
 
     def newest(self) -> LocalStates | None:
-        generation = self._catalog.latest(verify=True)
-        return None if generation is None else LocalStates(generation.path, distrust_of(self.where))
+        while (generation := self._catalog.latest(verify=True)) is not None:
+            lease = generation.lease()
+            if lease is not None:  # not removed between the two lines
+                return LocalStates(generation.path, lease, distrust_of(self.where))
+        return None
 
     def _next_step(self) -> int:
         """Counts generations. Other processes may come to the same number, which does not matter."""
@@ -82,8 +86,9 @@ class LocalPendingSave:
 class LocalStates:
     """Implements `SavedStates`."""
 
-    def __init__(self, path: str, distrust: str | None) -> None:
+    def __init__(self, path: str, lease: Lease, distrust: str | None) -> None:
         self._snapshot = Snapshot(path)
+        self._lease = lease
         self.distrust = distrust
 
     def keys(self) -> list[str]:
@@ -96,6 +101,9 @@ class LocalStates:
         if key not in self.keys():
             raise KeyError(key)
         return from_state_dict(self._snapshot.read_object(f"{RANK}/{_STATES}/{encode_key(key)}"))
+
+    def close(self) -> None:
+        self._lease.release()
 
 
 class _States:

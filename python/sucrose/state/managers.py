@@ -99,10 +99,13 @@ class BaseStateManager(metaclass=_OnePerUid):
 
         checkpoints = configured_checkpoints()
         newest = checkpoints.newest()
-        keys = [] if newest is None else newest.keys()
-        if newest is not None and self.uid in keys:
+        if newest is None:
+            return
+        keys = newest.keys()
+        if self.uid in keys:
             frozen, distrust = newest.read(self.uid), newest.distrust
             self.adopt(lambda: thaw(frozen, key=self.uid, source=checkpoints.where, distrust=distrust))
+        newest.close()
 
     def state_to_save(self) -> Any:
         """The value for a checkpoint; UNSET while there is none. This does not count as a `get`.

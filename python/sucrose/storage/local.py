@@ -79,9 +79,10 @@ class StagedDirectory(LocalDirectory):
         self._parent, name = os.path.split(self.target)
         self._new_parents = _make_parents(self._parent)
         self._lease: Lease | None = None
-        while self._lease is None:  # between the making and the lease somebody may take it for a dead writer's
+        is_made = False
+        while not is_made:  # between the making and the lease somebody may take it for a dead writer's
             super().__init__(os.path.join(self._parent, f".{_cut(name)}.tmp-{uuid.uuid4().hex}"))
-            self._make()
+            is_made = self._make()
         self._directories = {self.root}
 
     def create_path(self, name: str) -> str:
@@ -144,7 +145,8 @@ class StagedDirectory(LocalDirectory):
             remove(*arguments)
             self._keep()
 
-    def _make(self) -> None:
+    def _make(self) -> bool:
+        """Makes the directory; False where somebody else has it already."""
         # Not __del__: that would run after each success, too, and Ctrl-C in it is lost.
         self._removal = weakref.finalize(self, _remove, self.root, os.getpid())
         self._removal.atexit = False
@@ -152,8 +154,9 @@ class StagedDirectory(LocalDirectory):
         try:
             self._lease = lease(self.root)
         except OSError:
-            self.discard()
+            os.rmdir(self.root)  # without any descriptor left, rmtree could not
             raise
+        return self._lease is not None
 
     def _keep(self) -> None:
         """Leaves what is under either name to others."""

@@ -41,3 +41,6 @@ class RemoteStates:
             raise KeyError(key)
         state = self._unread.pop(key, None)
         return self._read_again()[key] if state is None else state
+
+    def close(self) -> None:
+        self._unread.clear()

@@ -1,0 +1,86 @@
+"""The states that this run began with: those of the newest checkpoint that was valid."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from sucrose.state.checkpoints import Checkpoints, SavedStates
+from sucrose.state.values import FrozenState
+
+
+class EarlierStates:
+    """Hands each state of one checkpoint to whoever registers its key, and keeps the others.
+
+    The checkpoint is looked for when it is first needed. It stays where it is until all of it was read;
+    after that newer ones may take its place.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+        self._saved: SavedStates | None = None
+        self._was_looked_up = False
+        self._unread: list[str] = []
+        self._kept: dict[str, FrozenState] = {}
+        self.distrust: str | None = None
+        """Why pickles of it must not run code; None: they may."""
+
+    def look_again(self) -> bool:
+        """Begins anew with what is the newest checkpoint now; False where there is none."""
+        self._close()
+        self._kept = {}
+        self._was_looked_up = False
+        self._look_up()
+        return self._saved is not None
+
+    def take(self, key: str) -> FrozenState | None:
+        """The state, which is the caller's from here on; None where there is none.
+
+        Raises:
+            CorruptionError: it cannot be read any more.
+        """
+        self._look_up()
+        if key in self._unread:
+            assert self._saved is not None
+            self._kept[key] = self._saved.read(key)
+            self._unread.remove(key)
+        return self._kept.pop(key, None)
+
+    def give_back(self, key: str, state: FrozenState) -> None:
+        """Keeps a state that was taken, for whoever comes next."""
+        self._kept[key] = state
+
+    def drop(self, key: str) -> None:
+        """Forgets a state."""
+        self._look_up()
+        if key in self._unread:
+            self._unread.remove(key)
+        self._kept.pop(key, None)
+
+    def drop_all(self) -> None:
+        """Forgets all states."""
+        self._look_up()
+        self._close()
+        self._kept = {}
+
+    def carried_along(self, taken: Container[str]) -> dict[str, FrozenState]:
+        """All that nobody has taken or dropped, but for those that go by a key that is `taken`."""
+        self._look_up()
+        for key in [*self._unread]:
+            if key not in taken:
+                assert self._saved is not None
+                self._kept[key] = self._saved.read(key)
+        self._close()
+        return {key: state for key, state in self._kept.items() if key not in taken}
+
+    def _look_up(self) -> None:
+        if not self._was_looked_up:
+            self._saved = self._checkpoints.newest()
+            if self._saved is not None:
+                self._unread = self._saved.keys()
+                self.distrust = self._saved.distrust
+            self._was_looked_up = True
+
+    def _close(self) -> None:
+        self._unread = []
+        if self._saved is not None:
+            self._saved.close()
