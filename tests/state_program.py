@@ -88,8 +88,11 @@ def saved_step(folder: Path) -> int | None:
 
 def saved_steps(folder: Path) -> list[int]:
     """The steps of all generations, oldest first."""
-    generations = Catalog(f"{folder}/states").generations()
-    return [_step(LocalStates(generation.path, None)) for generation in generations]
+    steps = []
+    for generation in Catalog(f"{folder}/states").generations():
+        with generation.lease() as lease:
+            steps.append(_step(LocalStates(generation.path, lease, None)))
+    return steps
 
 
 def _step(states: LocalStates) -> int:

@@ -558,9 +558,7 @@ def test_ctrl_c_in_the_call_itself_leaves_nothing(
     tmp_path: Path, each_engine: str, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     owner, name = (
-        (data_writes.DataWrites, "wait_safe")
-        if moment == "while copying"
-        else (take_request, "commit_in_background")
+        (data_writes.DataWrites, "wait_safe") if moment == "while copying" else (take_request, "commit_in_background")
     )
     original = getattr(owner, name)
 

@@ -11,7 +11,16 @@ import pytest
 from sucrose.options import Options
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/async.md", "docs/design.md", "docs/format.md", "docs/options.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/async.md",
+    "docs/autopatch.md",
+    "docs/catalog.md",
+    "docs/design.md",
+    "docs/format.md",
+    "docs/options.md",
+    "docs/remote.md",
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -35,7 +44,7 @@ def test_the_options_table_has_every_variable_with_its_default() -> None:
 
 
 def test_local_links_lead_somewhere() -> None:
-    for document in [*DOCUMENTS, "benchmarks/README.md"]:
+    for document in [*DOCUMENTS, "docs/state.md", "benchmarks/README.md"]:
         folder = (ROOT / document).parent
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / document).read_text(encoding="utf-8"))
         missing = [link for link in links if not (folder / link).exists()]

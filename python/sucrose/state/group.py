@@ -119,14 +119,14 @@ class StateManagerGroup:
         """
         if key is not None:
             return self._manager(key).get()
-        managers = list(self._managers.values())
-        if len(managers) != 1:
-            raise TypeError(f"get() without a key needs exactly one registered state; there are {self.list()}")
-        return managers[0].get()
+        keys = self.list()
+        if len(keys) != 1:
+            raise TypeError(f"get() without a key needs exactly one registered state; there are {keys}")
+        return self._managers[keys[0]].get()
 
     def list(self) -> builtins.list[str]:
         """The registered keys, in the order of their registration."""
-        return [*self._managers]
+        return [key for key, manager in self._managers.items() if not manager.is_internal]
 
     def contain(self, key: str) -> bool:
         """Whether something is registered under `key`."""

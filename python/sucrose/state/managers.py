@@ -11,7 +11,7 @@ import io
 import logging
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from sucrose.state.held import UNSET, Computed, Copied, Held, Loaded, LoadedOwned, Referenced, WeaklyReferenced
 
@@ -47,6 +47,8 @@ class BaseStateManager(metaclass=_OnePerUid):
     """
 
     uid: str
+    is_internal: ClassVar[bool] = False
+    """Not a state of the program's own: `StateManagerGroup` does not list it, and `delete("*")` leaves it."""
 
     def __init__(self, uid: str) -> None:
         self.uid = uid
