@@ -10,4 +10,10 @@ python -m venv --without-pip build/wheel-venv
 python -m pip --python build/wheel-venv/bin/python install --quiet --no-deps dist/*.whl
 tools/lend_packages.sh build/wheel-venv
 cd build/wheel-venv
-bin/python -c 'import sucrose, torchsnapshot; print(sucrose.__file__, sucrose.build_info())'
+bin/python -c 'import sucrose, torchsnapshot, lattice_addons; print(sucrose.__file__, sucrose.build_info())'
+bin/sucrose --help >/dev/null
+# What is read at Python's start is in place: a value that is not allowed is an error of the import of torch.
+if LATTICE_AUTOPATCH=jax bin/python -c 'import torch' 2>/dev/null; then
+  echo "LATTICE_AUTOPATCH has no effect: sucrose_autopatch.pth is missing in the wheel" >&2
+  exit 1
+fi
