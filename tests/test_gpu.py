@@ -14,6 +14,8 @@ from bitwise import assert_same
 from sucrose import RNGState, Snapshot, StateDict, build_info
 from sucrose.engine import get_engine
 from sucrose.options import override_options
+from sucrose.state.local import LocalCheckpoints
+from sucrose.state.values import freeze, thaw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,3 +150,21 @@ def test_asynchronous_saves_give_the_device_memory_back(tmp_path: Path) -> None:
     torch.cuda.synchronize()
     free_after, _ = torch.cuda.mem_get_info()
     assert free_after >= free_before - (64 << 20)
+
+
+def test_a_state_with_tensors_of_the_device_is_saved_behind_the_programs_back_and_comes_back_to_the_device(
+    tmp_path: Path,
+) -> None:
+    model, optimizer = model_on("cuda")
+    train(model, optimizer, 3)
+    value = {"model": model, "optimizer": optimizer.state_dict(), "views": [model[0].weight.detach().t(), 1.5]}
+    expected = copies(model.state_dict())
+    pending = LocalCheckpoints(str(tmp_path), keep_last=None).begin_save({"training": freeze(value, "training")})
+    train(model, optimizer, 3)
+    pending.wait()
+    newest = LocalCheckpoints(str(tmp_path), keep_last=None).newest()
+    assert newest is not None
+    found = thaw(newest.read("training"), key="training", source=str(tmp_path), distrust=None)
+    assert_same(copies(found["model"].state_dict()), expected)
+    assert all(parameter.is_cuda for parameter in found["model"].parameters())
+    assert found["views"][0].untyped_storage().data_ptr() == found["model"][0].weight.untyped_storage().data_ptr()
