@@ -400,6 +400,17 @@ def test_commits_come_in_the_order_of_the_calls(
     assert [value_at(tmp_path / f"{k}") for k in range(4)] == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_a_program_that_saves_faster_than_the_disk_waits_for_it(tmp_path: Path, held_commits: Gate) -> None:
+    """Each pending save has a descriptor, a folder and memory: they do not become ever more."""
+    pending = [Snapshot.async_take(tmp_path / str(number), {"state": StateDict(number=number)}) for number in range(32)]
+    assert not any(save.done() for save in pending)
+    threading.Timer(0.1, held_commits.open).start()
+    last = Snapshot.async_take(tmp_path / "last", {"state": StateDict(number=32)})
+    assert pending[0].done()
+    assert last.wait(PATIENCE_S).read_object("0/state/number") == 32
+    assert [save.wait().read_object("0/state/number") for save in pending] == list(range(32))
+
+
 def test_of_several_saves_to_one_path_the_last_one_stays(tmp_path: Path, each_engine: str, held_writes: Gate) -> None:
     pending = [Snapshot.async_take(tmp_path / "s", state(float(k)), overwrite=True) for k in range(4)]
     held_writes.open()

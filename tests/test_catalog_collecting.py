@@ -20,7 +20,7 @@ from sucrose.catalog.background import COLLECTOR
 from sucrose.storage import StagedDirectory, leases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PATIENCE_S = 60.0
 PYTHONPATH = str(Path(__file__).parent.parent / "python")
@@ -287,6 +287,57 @@ def test_on_file_systems_without_locks_everything_works_but_live_and_dead_writer
     assert found["state"]["value"] == 3
 
 
+def test_two_collections_at_once_on_a_file_system_without_locks_both_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    other = Catalog(tmp_path, keep_last=1)
+    meanwhile = []
+
+    def once_by_another_first(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any, **kwargs: Any) -> None:
+            if function not in meanwhile:
+                meanwhile.append(function)
+                other.collect()
+            function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(leases.fcntl, "flock", refuse)
+    for step in (1, 2, 3):
+        Catalog(tmp_path).save(step, state(step))
+    monkeypatch.setattr(os, "rename", once_by_another_first(os.rename))
+    assert Catalog(tmp_path, keep_last=2).collect().removed == ()
+    assert other.steps() == [3]
+    Catalog(tmp_path).save(4, state(4))
+    monkeypatch.setattr(shutil, "rmtree", once_by_another_first(shutil.rmtree))
+    assert len(Catalog(tmp_path, keep_last=1).collect().removed) == 1
+    assert len(meanwhile) == 2
+    assert os.listdir(tmp_path / ".trash") == []
+    assert other.steps() == [4]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_for_a_trash_folder_can_be_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    for step in (1, 2, 3):
+        Catalog(tmp_path).save(step, state(step))
+    mkdir = os.mkdir
+
+    def no_room(path: Any, *args: Any, **kwargs: Any) -> None:
+        if os.path.basename(path) == ".trash":
+            raise OSError(code, os.strerror(code), path)
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "mkdir", no_room)
+    catalog = Catalog(tmp_path, keep_last=1)
+    assert [generation.step for generation in catalog.collect().removed] == [1, 2]
+    assert os.listdir(tmp_path) == [catalog.generations()[0].id]
+
+
 def test_nothing_is_moved_or_removed_through_symbolic_links(tmp_path: Path, files_below: Any) -> None:
     outside = tmp_path / "outside"
     catalog = Catalog(outside)
@@ -356,7 +407,8 @@ def test_one_leftover_that_cannot_be_removed_does_not_hold_up_the_rest(
     with pytest.raises(PermissionError):
         Catalog(tmp_path, keep_last=1).collect()
     assert Catalog(tmp_path).steps() == [3]
-    assert os.listdir(tmp_path / ".trash") == [stuck.name]
+    assert [name for name in os.listdir(tmp_path) if ".tmp-" in name] == [stuck.name]
+    assert os.listdir(tmp_path / ".trash") == []
 
 
 def test_two_catalogs_with_rules_of_their_own_share_the_background(tmp_path: Path) -> None:

@@ -353,6 +353,33 @@ def test_where_a_broken_one_cannot_be_moved_it_is_passed_over_all_the_same(
     assert path.exists()
 
 
+def test_a_broken_record_that_cannot_be_moved_is_told_of_once(
+    catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = (Path(generation.path) for generation in catalog.generations())
+    cut(third / DATA_FILE)
+    cut(second / GENERATION_FILE, 20)
+    (Path(catalog.root) / "quarantine").write_text("a file is in the way")
+    found = catalog.latest()
+    assert found is not None
+    assert found.id == first.name
+    assert len(caplog.messages) == 2
+    assert any(second.name in message for message in caplog.messages)
+    assert any(third.name in message for message in caplog.messages)
+
+
+def test_a_root_whose_name_is_no_text_has_a_quarantine_too(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / os.fsdecode(b"\xff\xe9"))
+    old, new = (catalog.save(step, state(step)) for step in (1, 2))
+    cut(Path(new.path) / DATA_FILE)
+    found = state()
+    assert catalog.restore_latest(found, allow_pickle=True) == old
+    assert found["state"]["value"] == 1
+    [quarantined] = catalog.quarantined()
+    assert quarantined.name == new.id
+    assert r"\udcff\udce9" in quarantined.reason
+
+
 def test_the_reason_is_not_written_through_a_symbolic_link(catalog: Catalog) -> None:
     path = newest(catalog)
     precious = Path(catalog.root) / "precious"

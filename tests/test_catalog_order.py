@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,26 @@ def test_of_equal_steps_the_later_commit_is_newer_even_if_the_clock_went_back(
     Catalog(tmp_path).save(5, state(3.0))
     assert newest_value(tmp_path) == 3.0
     assert Catalog(tmp_path).steps() == [5]
+
+
+def test_of_equal_steps_in_the_background_the_later_call_is_newer_even_if_the_clock_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(tmp_path)
+    begun = threading.Event()
+    commit = StartedTake.commit
+
+    def wait_until_both_are_begun(take: StartedTake) -> Any:
+        assert begun.wait(PATIENCE_S)
+        return commit(take)
+
+    clock = iter(range(10**18, 0, -1000))
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+    monkeypatch.setattr(StartedTake, "commit", wait_until_both_are_begun)
+    first, second = (catalog.async_save(5, state(value)) for value in (1.0, 2.0))
+    begun.set()
+    assert first.wait(PATIENCE_S).committed_ns < second.wait(PATIENCE_S).committed_ns
+    assert newest_value(tmp_path) == 2.0
 
 
 def test_a_program_that_was_set_back_finds_its_own_state_again(tmp_path: Path) -> None:
@@ -217,10 +238,31 @@ def test_metrics_come_back_as_they_were(tmp_path: Path) -> None:
     assert all(type(value) is float for value in found.values())
 
 
-@pytest.mark.parametrize("metrics", [{1: 0.5}, {"loss": "low"}, {"loss": None}, {"loss": [1.0]}])
-def test_metrics_that_are_no_numbers_are_refused_before_anything_is_written(tmp_path: Path, metrics: Any) -> None:
-    with pytest.raises(TypeError, match="metrics"):
-        Catalog(tmp_path).save(1, state(), metrics=metrics)
+def test_a_loss_that_has_its_graph_yet_is_a_metric_without_a_warning(tmp_path: Path) -> None:
+    loss = torch.full((1,), 2.0, requires_grad=True) * 2
+    assert Catalog(tmp_path).save(1, state(), metrics={"loss": loss}).metrics == {"loss": 4.0}
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+@pytest.mark.parametrize(
+    ("metrics", "error"),
+    [
+        ({1: 0.5}, TypeError),
+        ({"loss": "low"}, TypeError),
+        ({"loss": None}, TypeError),
+        ({"loss": [1.0]}, TypeError),
+        ({"loss": torch.ones(2)}, TypeError),
+        ({"loss": 10**400}, TypeError),
+        ({"\udcff": 1.0}, ValueError),
+    ],
+    ids=["a name of int", "text", "None", "a list", "two numbers", "too large", "a name that is no text"],
+)
+def test_metrics_that_are_no_numbers_are_refused_before_anything_is_written(
+    tmp_path: Path, metrics: Any, error: type[Exception], in_background: bool
+) -> None:
+    catalog = Catalog(tmp_path)
+    with pytest.raises(error, match="metrics"):
+        (catalog.async_save if in_background else catalog.save)(1, state(), metrics=metrics)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -85,7 +85,7 @@ def test_a_handler_may_save_restore_and_collect_in_the_middle_of_a_save(tmp_path
         catalog.collect()
 
     while came:
-        moment += 11
+        moment += 19
         signal = At(moment, handle)
         with signal:
             catalog.async_save(moment, state(moment), durable=False).wait(PATIENCE_S)

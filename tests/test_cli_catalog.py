@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sucrose import Catalog, Snapshot, StateDict
+from sucrose.catalog.background import COLLECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +25,18 @@ ENTRY_POINT = re.search(
 )
 
 
-def run(*arguments: str | Path, program: Sequence[str] = ("-m", "sucrose")) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, program: Sequence[str] = ("-m", "sucrose"), encoding: str = "utf-8"
+) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, in which torch cannot be imported."""
     home = str(REPOSITORY / "no-such-home")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "python"), "HOME": home, "XDG_STATE_HOME": home}
+    paths = {"PYTHONPATH": str(REPOSITORY / "python"), "HOME": home, "XDG_STATE_HOME": home}
+    environment = {**os.environ, **paths, "PYTHONIOENCODING": encoding}
     return subprocess.run(
         [sys.executable, "-X", "importtime", "-W", "error", *program, *map(str, arguments)],
         env=environment,
         capture_output=True,
-        text=True,
+        encoding=encoding,
         check=False,
         timeout=120,
     )
@@ -47,8 +51,8 @@ def errors_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in lines if not line.startswith("import time:")]
 
 
-def succeed(*arguments: str | Path) -> str:
-    done = run(*arguments)
+def succeed(*arguments: str | Path, encoding: str = "utf-8") -> str:
+    done = run(*arguments, encoding=encoding)
     assert (done.returncode, errors_of(done)) == (0, [])
     return done.stdout
 
@@ -68,6 +72,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def leave_something(catalog: Catalog) -> Path:
+    assert COLLECTOR.wait_idle(60)  # it would take it away at once
     path = Path(catalog.root, f".step_1-0123abcd.tmp-{7:032x}")
     path.mkdir()
     return path
@@ -76,11 +81,11 @@ def leave_something(catalog: Catalog) -> Path:
 def test_ls_lists_generations_from_the_oldest_to_the_newest(catalog: Catalog) -> None:
     lines = succeed("ls", catalog.root).splitlines()
     head, *rows = lines
-    assert head.split() == ["step", "committed", "size", "metrics", "state", "name"]
+    assert head.split() == ["step", "committed", "size", "state", "name", "metrics"]
     assert [row.split()[0] for row in rows] == ["9999", "10000", "10001"]
-    assert [row.split()[-1] for row in rows] == [generation.id for generation in catalog.generations()]
-    assert "loss=0.5 accuracy[%]=nan" in rows[0]
-    assert [row.split()[-2] for row in rows] == ["complete", "pinned", "complete"]
+    assert [row.split()[5] for row in rows] == [generation.id for generation in catalog.generations()]
+    assert rows[0].endswith("loss=0.5 accuracy[%]=nan")
+    assert [row.split()[4] for row in rows] == ["complete", "pinned", "complete"]
     assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ +\d+ B ", rows[0])
 
 
@@ -114,6 +119,28 @@ def test_ls_shows_what_is_broken_quarantined_left_over_or_somebody_elses(catalog
         assert f"{kind}: {content[kind][0]['name']}: {content[kind][0]['reason']}" in text.splitlines()
     assert f"leftover: {leftover.name}" in text.splitlines()
     assert os.path.isdir(broken.path)  # listing moves nothing
+
+
+def test_no_name_reaches_the_terminal_but_as_text(tmp_path: Path) -> None:
+    catalog = Catalog(os.path.join(tmp_path, os.fsdecode(b"\x1b]0;title\x07\n\xff")))
+    catalog.save(1, {}, metrics={"lo\x1b[31mss\n": 0.5, "λ": 0.25})
+    Path(catalog.save(2, {}).path, ".generation").write_text("{\x1b[2J}\n\x1b[2J")
+    for arguments in (("ls",), ("gc", "--keep-last", "1", "--dry-run")):
+        text = succeed(*arguments, catalog.root)
+        assert not set(text) & set("\x1b\x07\udcff")
+    text = succeed("ls", catalog.root, encoding="latin-1")
+    assert r"lo\x1b[31mss\n=0.5 \u03bb=0.25" in text.splitlines()[1]
+    assert read("ls", catalog.root)["root"] == catalog.root
+    done = run("ls", Path(catalog.root, ".trash", "no-such"))
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr
+
+
+def test_the_root_may_be_a_url_as_for_catalogs(catalog: Catalog) -> None:
+    assert succeed("ls", f"fs://{catalog.root}/") == succeed("ls", catalog.root)
+    done = run("ls", f"ftp://{catalog.root}")
+    assert done.returncode == 1
+    assert "no storage for ftp://" in done.stderr
 
 
 def test_ls_of_a_folder_without_generations_says_so(tmp_path: Path) -> None:

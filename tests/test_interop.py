@@ -23,7 +23,7 @@ from bitwise import assert_same, raw_bytes
 from interop import states
 from safetensors import safe_open
 
-from sucrose import RNGState, Snapshot, StateDict
+from sucrose import Catalog, RNGState, Snapshot, StateDict
 from sucrose.errors import UnsafeObjectError
 from torchsnapshot import knobs
 
@@ -60,7 +60,7 @@ def original() -> Original:
 # --- what we write, the original reads --------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session", params=["plain", "chunked", "many files"])
+@pytest.fixture(scope="session", params=["plain", "chunked", "many files", "generation"])
 def ours(
     request: pytest.FixtureRequest, original: Original, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
@@ -71,9 +71,12 @@ def ours(
     torch.manual_seed(5)
     chunks = knobs.override_max_chunk_size_bytes(100 if request.param == "chunked" else 0)
     with chunks, knobs.override_slab_size_threshold_bytes(300 if request.param == "many files" else 1 << 30):
-        Snapshot.take(folder / "s", app_state)
+        if request.param == "generation":
+            path = Catalog(folder / "catalog").save(7, app_state, metrics={"loss": 0.5}).path
+        else:
+            path = Snapshot.take(folder / "s", app_state).path
     drawn = torch.rand(3)
-    return {"expected": expected, "drawn": drawn, "got": original("restore", folder / "s", folder / "got.pt")}
+    return {"expected": expected, "drawn": drawn, "got": original("restore", path, folder / "got.pt")}
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -6,7 +6,9 @@ import errno
 import operator
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from sucrose.catalog.background import COLLECTOR
 from sucrose.catalog.collecting import CollectReport, collect
@@ -110,7 +112,7 @@ class Catalog:
 
         Raises:
             TypeError: `step` or `metrics` are not what they should be; else as for `Snapshot.take`.
-            ValueError: `step` is negative, or of more than 63 bits.
+            ValueError: `step` is negative or of more than 63 bits, or a metric's name cannot be written in UTF-8.
             NotDurableError: the generation is there, but its folder could not be fsynced.
             OSError: writing failed; nothing was committed, and nothing was collected.
         """
@@ -307,16 +309,13 @@ class Catalog:
         timeline, newest_step = max([*orders, pending] if pending is not None else orders)
         if step < newest_step:
             timeline += 1
-        not_before_ns = 0
-        if newest is not None and (newest.timeline, newest.step) == (timeline, step):
-            not_before_ns = newest.committed_ns + 1  # whatever the clock says: the later save is the newer one
         path = self._directory.new_path(step)
         draft = GenerationRecord(
             format_version=GENERATION_VERSION,
             id=os.path.basename(path),
             step=step,
             timeline=timeline,
-            committed_ns=not_before_ns,
+            committed_ns=0,
             metrics=_checked_metrics(metrics),
             pinned=bool(pinned),
             durable=bool(durable),
@@ -345,7 +344,16 @@ def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float | s
         if not isinstance(name, str):
             raise TypeError(f"metrics has the name {name!r}; names must be str")
         try:
-            checked[name] = float(value)
-        except (TypeError, ValueError):
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"metrics has the name {name!r}, which UTF-8 cannot express") from None
+        try:
+            checked[name] = _as_float(value)
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(f"metrics[{name!r}]={value!r} is a {type(value).__name__}, expected a number") from None
     return checked
+
+
+def _as_float(value: Any) -> float:
+    # A loss that still has its graph is a number all the same; torch warns of it.
+    return float(value.detach() if isinstance(value, torch.Tensor) else value)

@@ -15,7 +15,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from sucrose.catalog.names import TRASH
 from sucrose.catalog.soundness import damage_of
 from sucrose.errors import SucroseError
 
@@ -68,14 +67,16 @@ def collect(directory: CatalogDirectory, retention: Retention, *, dry_run: bool 
             logger.warning("no generation of %s is removed: %s", directory.root, blocked)
             chosen = []
         removed = _those(chosen, directory.is_unused if dry_run else directory.discard, errors)
+    earlier = set(leftovers)
     leftovers = _those(leftovers, directory.is_abandoned if dry_run else directory.remove, errors)
-    if not dry_run:
-        _those([f"{TRASH}/{generation.id}" for generation in removed], directory.remove, errors)
+    if removed and not dry_run:
+        _those([name for name in directory.leftovers() if name not in earlier], directory.remove, errors)
     if errors:
         raise errors[0]
+    gone = {generation.id for generation in removed}
     return CollectReport(
         removed=tuple(removed),
-        in_use=tuple(generation for generation in chosen if generation not in removed),
+        in_use=tuple(generation for generation in chosen if generation.id not in gone),
         leftovers=tuple(leftovers),
         nbytes=sum(generation.nbytes for generation in removed),
         blocked=blocked,

@@ -20,6 +20,7 @@ import logging
 import os
 import shutil
 import stat
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,14 @@ class CatalogDirectory:
         source = os.path.join(self.root, name)
         with (
             suppress(OSError),
-            open(os.path.join(source, REASON_FILE), "w", encoding="utf-8", opener=_without_following) as file,
+            # The reason may name a path that is not UTF-8.
+            open(
+                os.path.join(source, REASON_FILE),
+                "w",
+                encoding="utf-8",
+                errors="backslashreplace",
+                opener=_without_following,
+            ) as file,
         ):
             file.write(f"{reason}\n")
         try:
@@ -154,7 +162,10 @@ class CatalogDirectory:
         with lease:
             if self.pins.is_pinned(generation.id, by_record=generation.pinned):
                 return False
-            os.rename(generation.path, os.path.join(self._own_folder(TRASH), generation.id))
+            try:
+                os.rename(generation.path, self._removal_path(generation.id))
+            except FileNotFoundError:  # no locks here, and another process was faster
+                return False
         self.pins.forget(generation.id)
         return True
 
@@ -188,14 +199,22 @@ class CatalogDirectory:
         if lease is None:
             return False
         with lease:
-            if not _is_trash(leftover):
-                if not lease.is_held:  # no locks here: perhaps it is being written
-                    return False
-                moved = os.path.join(self._own_folder(TRASH), leftover)
-                os.rename(path, moved)
-                path = moved
-            shutil.rmtree(path)
+            if not lease.is_held and not _is_trash(leftover):  # no locks here: perhaps it is being written
+                return False
+            try:
+                shutil.rmtree(path)
+            except FileNotFoundError:  # no locks here, and another process removes it
+                return False
         return True
+
+    def _removal_path(self, generation_id: str) -> str:
+        """Where a generation goes to be removed: into the trash, or where a full disk has no room for that, beside."""
+        try:
+            return os.path.join(self._own_folder(TRASH), generation_id)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return os.path.join(self.root, f".{generation_id}.tmp-{uuid.uuid4().hex}")  # as if its writer had died
 
     def _own_folder(self, name: str) -> str:
         """A folder of the catalog's, made where it is missing; nothing is moved through a symbolic link."""

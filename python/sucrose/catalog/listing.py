@@ -121,7 +121,10 @@ def list_quarantined(root: str) -> list[Quarantined]:
         path = os.path.join(folder, name)
         if is_generation_name(name) and os.path.isdir(path):
             reason = "unknown: it was not written down"
-            with suppress(OSError), open(os.path.join(path, REASON_FILE), encoding="utf-8") as file:
+            with (
+                suppress(OSError),
+                open(os.path.join(path, REASON_FILE), encoding="utf-8", errors="backslashreplace") as file,
+            ):
                 reason = file.readline().strip()
             found.append(Quarantined(name=name, path=path, reason=reason))
     return found

@@ -33,7 +33,9 @@ def lease_newest(
     while True:
         listing = directory.listing()
         for broken in listing.broken:
-            directory.quarantine(broken.name, broken.reason)
+            if broken.name not in passed_over:  # once, where it cannot be moved
+                passed_over.add(broken.name)
+                directory.quarantine(broken.name, broken.reason)
         if listing.newer:
             path = f"{directory.root}/{listing.newer[0].name}"
             raise FormatVersionError(listing.newer[0].reason, path=path)

@@ -22,14 +22,18 @@ class GenerationAnnex:
     """Implements `Annex`: writes `.generation`, and has older generations collected after the commit."""
 
     def __init__(self, path: str, draft: GenerationRecord, directory: CatalogDirectory, retention: Retention) -> None:
-        """The draft lacks the size and has the earliest time that the commit may claim."""
+        """The draft lacks the size and the time."""
         self._path = path
         self._record = draft
         self._directory = directory
         self._retention = retention
 
     def files(self, nbytes: int) -> Mapping[str, bytes]:
-        committed_ns = max(time.time_ns(), self._record.committed_ns)
+        # Only now: those that were pending when this save began are committed.
+        newest = self._directory.newest_record()
+        committed_ns = time.time_ns()
+        if newest is not None and (newest.timeline, newest.step) == (self._record.timeline, self._record.step):
+            committed_ns = max(committed_ns, newest.committed_ns + 1)  # whatever the clock says
         self._record = msgspec.structs.replace(self._record, committed_ns=committed_ns, nbytes=nbytes)
         return {GENERATION_FILE: encode_generation(self._record)}
 

@@ -32,6 +32,19 @@ def metric_value(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
+def tell(text: str) -> None:
+    """One line on stdout."""
+    typer.echo(printable(text))
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what would move a terminal's cursor, or cannot be encoded: names may be anything."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 def write_json(content: dict[str, Any]) -> None:
     """One object on stdout."""
     typer.echo(json.dumps(content, indent=2, allow_nan=False))

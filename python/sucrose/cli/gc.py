@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sucrose.catalog.collecting import collect
 from sucrose.catalog.retention import Retention
-from sucrose.cli.formatting import nbytes_text, write_json
+from sucrose.cli.formatting import nbytes_text, tell, write_json
 from sucrose.cli.roots import open_catalog
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def gc(
-    root: Annotated[Path, typer.Argument(help="Folder of the catalog.")],
+    root: Annotated[str, typer.Argument(help="Folder of the catalog.")],
     keep_last: Annotated[int | None, typer.Option(help="Keep the newest N.", metavar="N")] = None,
     keep_every: Annotated[int | None, typer.Option(help="Keep steps that are multiples of N.", metavar="N")] = None,
     keep_hourly: Annotated[int | None, typer.Option(help="Keep the newest of N hours.", metavar="N")] = None,
@@ -70,14 +69,14 @@ def _content(report: CollectReport) -> dict[str, Any]:
 def _show(report: CollectReport) -> None:
     would = "would remove" if report.dry_run else "removed"
     for generation in report.removed:
-        typer.echo(f"{would} {generation.id} ({nbytes_text(generation.nbytes)})")
+        tell(f"{would} {generation.id} ({nbytes_text(generation.nbytes)})")
     for name in report.leftovers:
-        typer.echo(f"{would} {name}, a leftover")
+        tell(f"{would} {name}, a leftover")
     for generation in report.in_use:
-        typer.echo(f"kept {generation.id}, which is in use")
+        tell(f"kept {generation.id}, which is in use")
     if report.blocked is not None:
-        typer.echo(f"removed no generation: {report.blocked}")
+        tell(f"removed no generation: {report.blocked}")
     if not (report.removed or report.leftovers or report.in_use or report.blocked):
-        typer.echo("nothing to remove")
+        tell("nothing to remove")
     elif report.removed:
-        typer.echo(f"{'would free' if report.dry_run else 'freed'} {nbytes_text(report.nbytes)}")
+        tell(f"{'would free' if report.dry_run else 'freed'} {nbytes_text(report.nbytes)}")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sucrose.cli.formatting import metric_value, nbytes_text, time_text, write_json
+from sucrose.cli.formatting import metric_value, nbytes_text, printable, tell, time_text, write_json
 from sucrose.cli.roots import open_catalog
 
 if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory
     from sucrose.catalog.generation import Generation
 
+_HEAD = ("step", "committed", "size", "state", "name", "metrics")
+_TO_THE_RIGHT = ("step", "size")
+
 
 def ls(
-    root: Annotated[Path, typer.Argument(help="Folder of the catalog.")],
+    root: Annotated[str, typer.Argument(help="Folder of the catalog.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Lists the generations of a catalog, oldest first, and what was found broken."""
@@ -64,31 +65,36 @@ def _generation(generation: Generation) -> dict[str, Any]:
 
 
 def _show(content: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    # Whoever reads a pipe wants whole lines, however long.
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
-    table = Table("step", "committed", "size", "metrics", "state", "name", box=None, pad_edge=False)
-    table.columns[0].justify = table.columns[2].justify = "right"
-    for generation in content["generations"]:
-        metrics = " ".join(f"{name}={float(value):.6g}" for name, value in generation["metrics"].items())
-        table.add_row(
-            str(generation["step"]),
-            generation["committed"],
-            nbytes_text(generation["nbytes"]),
-            escape(metrics),
-            "pinned" if generation["pinned"] else generation["state"],
-            generation["name"],
-        )
-    if content["generations"]:
-        console.print(table)
+    rows = [_row(generation) for generation in content["generations"]]
+    if rows:
+        _show_table([_HEAD, *rows])
     else:
-        console.print("no generations")
+        tell("no generations")
     for kind in ("broken", "quarantined", "foreign"):
         for entry in content[kind]:
-            console.print(escape(f"{kind}: {entry['name']}: {entry['reason']}"))
+            tell(f"{kind}: {entry['name']}: {entry['reason']}")
     for leftover in content["leftovers"]:
-        what = "in use" if leftover["in_use"] else "leftover"
-        console.print(escape(f"{what}: {leftover['name']}"))
+        tell(f"{'in use' if leftover['in_use'] else 'leftover'}: {leftover['name']}")
+
+
+def _row(generation: dict[str, Any]) -> tuple[str, ...]:
+    metrics = " ".join(f"{printable(name)}={float(value):.6g}" for name, value in generation["metrics"].items())
+    return (
+        str(generation["step"]),
+        generation["committed"],
+        nbytes_text(generation["nbytes"]),
+        "pinned" if generation["pinned"] else generation["state"],
+        generation["name"],
+        metrics,
+    )
+
+
+def _show_table(rows: list[tuple[str, ...]]) -> None:
+    """Whole lines, however narrow the terminal: what is cut off can neither be copied nor searched for."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if head in _TO_THE_RIGHT else cell.ljust(width)
+            for head, cell, width in zip(_HEAD, row, widths, strict=True)
+        ]
+        tell("  ".join(cells).rstrip())

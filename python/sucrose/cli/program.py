@@ -6,12 +6,15 @@ with status 2, as usual.
 
 from __future__ import annotations
 
+import io
+import logging
 import sys
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from sucrose.cli.formatting import printable
 from sucrose.cli.gc import gc
 from sucrose.cli.ls import ls
 
@@ -44,11 +47,14 @@ def _options(
 def main() -> None:
     """Runs the command line of this process, and ends the process."""
     invocation = _Invocation()
+    logging.getLogger("sucrose").addHandler(logging.NullHandler())  # the commands tell what there is to tell
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
     try:
         app(obj=invocation)
     except Exception as error:
         if invocation.debug:
             raise
         told = " ".join(str(error).split()) or type(error).__name__
-        sys.stderr.write(f"sucrose: {told}\n")
+        sys.stderr.write(f"sucrose: {printable(told)}\n")
         sys.exit(1)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 from sucrose.catalog.directory import CatalogDirectory
+from sucrose.storage import local_path
 
 
-def open_catalog(root: Path) -> CatalogDirectory:
+def open_catalog(root: str) -> CatalogDirectory:
     """The catalog at `root`.
 
+    Args:
+        root: as for `Catalog`.
+
     Raises:
+        ConfigError: there is no storage for the URL.
         OSError: there is no such folder. A catalog need not exist, but whoever asks about one has made an error then.
     """
-    path = os.path.abspath(root)
+    path = os.path.abspath(local_path(root))
     if not os.path.lexists(path):
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", path)
     if not os.path.isdir(path):

@@ -17,7 +17,7 @@ from sucrose.errors import CorruptionError, FormatVersionError
 GENERATION_FILE = ".generation"
 GENERATION_VERSION = 1
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class GenerationRecord(msgspec.Struct, frozen=True, gc=False):
@@ -31,7 +31,7 @@ class GenerationRecord(msgspec.Struct, frozen=True, gc=False):
     id: str
     step: _Count
     timeline: _Count
-    committed_ns: int
+    committed_ns: _Count
     metrics: dict[str, float | str]
     pinned: bool
     durable: bool
@@ -73,7 +73,7 @@ def decode_generation(data: bytes, *, path: str) -> GenerationRecord:
     line, _, trailer = data.partition(b"\n")
     found = xxh3_128_hexdigest(line)
     if trailer != found.encode("ascii") + b"\n":
-        expected = trailer[:40].decode("ascii", "replace").strip()
+        expected = trailer[:40].decode("ascii", "replace").strip() or "none, as the file is cut off"
         raise CorruptionError(
             f"{path}: digest {found} != {expected}. The file was changed after the generation was committed", path=path
         )

@@ -142,9 +142,9 @@ class Snapshot:
         """Like `take`, but returns as soon as `app_state` may be changed; the rest goes on meanwhile.
 
         Tensors are copied to memory before it returns, on the device or on the host, as far as there
-        is room for them; with too little room it returns when they are written. Several snapshots
-        may be pending: they are committed in the order of the calls. A pending snapshot is committed
-        whether or not anybody waits for it, also when the program ends.
+        is room for them; with too little room it returns when they are written. Up to 32 snapshots may
+        be pending, then the oldest is waited for first: they are committed in the order of the calls. A
+        pending snapshot is committed whether or not anybody waits for it, also when the program ends.
 
         Args:
             path: as for `take`, and so are the others.

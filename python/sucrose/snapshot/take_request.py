@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sucrose.snapshot.take_stats import TakeStats
 
 
+_MOST_IN_BACKGROUND = 32
+"""Each has a folder, a descriptor and memory; a program that saves faster than the disk waits for the disk."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeRequest:
     """The arguments of `Snapshot.take` and `Snapshot.async_take`, and what only the catalog adds."""
@@ -58,6 +62,9 @@ def take(request: TakeRequest) -> tuple[SnapshotMetadata, TakeStats]:
 
 def async_take(request: TakeRequest, refer: Callable[[SnapshotMetadata, TakeStats], Snapshot]) -> PendingSnapshot:
     """Begins to write; `refer` makes what `PendingSnapshot.wait` returns."""
+    under_way = COMMITS.under_way()
+    if len(under_way) >= _MOST_IN_BACKGROUND:
+        COMMITS.wait_ended(under_way[-_MOST_IN_BACKGROUND])
     COMMITS.raise_untold()
     queued = QueuedTake(_start(request, in_background=True), os.fspath(request.path))
     try:
