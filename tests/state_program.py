@@ -91,7 +91,7 @@ def saved_steps(folder: Path) -> list[int]:
     steps = []
     for generation in Catalog(f"{folder}/states").generations():
         with generation.lease() as lease:
-            steps.append(_step(LocalStates(generation.path, lease, None)))
+            steps.append(_step(LocalStates(generation, lease, None)))
     return steps
 
 

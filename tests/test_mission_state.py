@@ -51,6 +51,8 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
     """A user's, who has set no variable, or those that choose where states are kept."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("LATTICE_", "XDG_"))}
     variables["HOME"] = str(tmp_path / "home")
+    if "PYTHONPATH" in variables:  # programs are started in another folder
+        variables["PYTHONPATH"] = os.path.abspath(variables["PYTHONPATH"])
     if request.param == "a directory set":
         variables["LATTICE_CHECKPOINT_TYPE"] = "local"
         variables["LATTICE_CHECKPOINT_CONFIG"] = f"root={tmp_path}/states=here,atexit_saving=enabled"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,13 @@ import torch
 
 from sucrose.catalog import Catalog
 from sucrose.errors import ConfigError, ForkError, StorageError, UnsafeObjectError, UnsupportedError
+from sucrose.state import base_manager as base_manager_module
 from sucrose.state import group as group_module
-from sucrose.state import managers as managers_module
 from sucrose.state.checkpoints import save_one
 from sucrose.state.configured import configured_checkpoints, configured_settings
 from sucrose.state.group import StateManagerGroup
 from sucrose.state.local import LocalCheckpoints
-from sucrose.state.managers import StateClosureManager, StateCopyManager, StateManager
+from sucrose.state.managers import BaseStateManager, StateClosureManager, StateCopyManager, StateManager
 from sucrose.state.picklable import PicklableDict
 from sucrose.state.values import freeze, thaw
 
@@ -55,7 +56,7 @@ def new_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[]
         configured_settings.cache_clear()
         configured_checkpoints.cache_clear()
         StateManagerGroup._of_process = None
-        managers_module._managers.clear()
+        base_manager_module._managers.clear()
 
     yield start
     forget()
@@ -413,6 +414,146 @@ def test_a_state_that_was_refused_is_still_carried_along(new_run: Callable[[], S
     group = new_run()
     group.register("odd")
     assert group.get("odd") == Odd()
+
+
+def test_states_that_somebody_else_has_put_into_the_users_directory_are_refused_and_not_carried_along(
+    new_run: Callable[[], StateManagerGroup], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = new_run()
+    for key in ("a", "b"):
+        group.register(key)
+        group.update(key, Odd())
+    group.save()
+    (generation,) = Catalog(root).generations()
+    data = next(str(path) for path in Path(generation.path).rglob("*.safetensors"))
+    lstat = os.lstat
+
+    def foreign(path: str) -> os.stat_result:
+        info = [*lstat(path)]
+        info[4] += (path == data) * 12345
+        return os.stat_result(info)
+
+    monkeypatch.setattr(os, "lstat", foreign)
+    group = new_run()
+    with pytest.raises(UnsafeObjectError, match="12345") as refused:
+        group.register("a")
+    assert refused.value.path == generation.path
+    group.register("a", auto_load=False)
+    group.update("a", 1)
+    with pytest.raises(UnsafeObjectError):
+        group.save()
+    assert len(Catalog(root).generations()) == 1
+
+
+def test_a_state_that_is_read_twice_is_no_ones_twice(new_run: Callable[[], StateManagerGroup], root: Path) -> None:
+    group = new_run()
+    for key in ("a", "b"):
+        group.register(key)
+        group.update(key, torch.ones(3))
+    group.save()
+    saved = LocalCheckpoints(str(root), keep_last=None).newest()
+    assert saved is not None
+    first, second = (thaw(saved.read("a"), key="a", source="", distrust=None) for _ in range(2))
+    first.zero_()
+    assert second.tolist() == [1, 1, 1]
+    with pytest.raises(KeyError):
+        saved.read("a/pickle")
+    saved.close()
+
+
+def test_async_save_waits_for_one_that_is_in_flight(new_run: Callable[[], StateManagerGroup], root: Path) -> None:
+    group = new_run()
+    group.register("a")
+    pending = []
+    for value in range(5):
+        group.update("a", value)
+        pending.append(group.async_save())
+    for one in pending:
+        assert one is not None
+        one.wait()
+    assert len(Catalog(root).steps()) == 5
+
+
+def test_a_save_in_the_middle_of_a_registration_has_the_state(new_run: Callable[[], StateManagerGroup]) -> None:
+    class Saving(StateManager):
+        def adopt(self, load: Callable[[], Any]) -> None:
+            group.save()  # as the handler of a signal may
+            super().adopt(load)
+
+    group = new_run()
+    for key in ("a", "b"):
+        group.register(key)
+        group.update(key, key)
+    group.save()
+    group = new_run()
+    group.register("a")
+    group.register("b", Saving)
+    group = new_run()  # the other one was killed then
+    for key in ("a", "b"):
+        group.register(key)
+        assert group.get(key) == key
+
+
+def test_states_that_share_tensors_are_told_of_once(
+    new_run: Callable[[], StateManagerGroup], caplog: pytest.LogCaptureFixture
+) -> None:
+    group = new_run()
+    model = torch.nn.Linear(2, 2)
+    values = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=1.0), "other": torch.ones(2)}
+    for key, value in values.items():
+        group.register(key)
+        group.update(key, value)
+    for _ in range(2):
+        group.save()
+    (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert "'model' and 'optimizer' share tensors" in record.getMessage()
+
+
+def test_a_manager_of_the_programs_own_kind_is_saved_and_loaded(new_run: Callable[[], StateManagerGroup]) -> None:
+    class Doubled(BaseStateManager):
+        value: int | None = None
+
+        def update(self, value: Any) -> None:
+            self.value = value
+
+        def get(self) -> Any:
+            return self.value
+
+        def delete(self) -> None:
+            self.value = None
+
+    group = new_run()
+    group.register("own", Doubled)
+    assert group.save() is False
+    group.update("own", 3)
+    group.save()
+    group = new_run()
+    group.register("own", Doubled)
+    assert group.get("own") == 3
+    group.save()
+    group = new_run()
+    group.register("own")
+    assert group.get("own") == 3
+
+
+@pytest.mark.parametrize("home", [None, "relative"])
+def test_a_user_without_a_home_is_told_to_choose_a_directory(
+    new_run: Callable[[], StateManagerGroup], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str | None
+) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.delenv("LATTICE_CHECKPOINT_CONFIG")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    if home is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", home)
+    with pytest.raises(ConfigError, match="root="):
+        new_run()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_root_that_is_a_file_or_an_object_store_is_refused(

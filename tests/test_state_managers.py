@@ -98,6 +98,33 @@ def test_the_base_class_makes_no_managers(uid: str) -> None:
     assert issubclass(StateManager, BaseStateManager)
 
 
+def test_a_manager_of_the_program_needs_update_get_and_delete_alone(uid: str, checkpoints: Checkpoints) -> None:
+    class Counted(BaseStateManager):
+        def __init__(self, uid: str) -> None:
+            self.updates: list[Any] = []
+
+        def update(self, value: Any) -> None:
+            self.updates.append(value)
+
+        def get(self) -> Any:
+            return self.updates[-1] if self.updates else None
+
+        def delete(self) -> None:
+            self.updates.clear()
+
+    manager = Counted(uid)
+    assert Counted(uid) is manager
+    assert str(manager) == f"Counted:{uid}"
+    assert manager.state_to_save() is UNSET
+    manager.update([1])
+    manager.save()
+    manager.delete()
+    manager.load()
+    assert manager.updates == [[1]]
+    manager.update([2])
+    assert manager.state_to_save() == [2]
+
+
 def test_threads_that_ask_at_once_get_the_same_manager(uid: str) -> None:
     class Slow(StateManager):
         def __init__(self, uid: str) -> None:
@@ -383,6 +410,9 @@ class Checkpoints:
 
     def read(self, key: str) -> FrozenState:
         return self.states[key]
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture

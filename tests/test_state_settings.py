@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from sucrose.errors import ConfigError
+from sucrose.state.configured import configured_settings
 from sucrose.state.program import default_root
 from sucrose.state.settings import Settings
 
@@ -114,6 +115,24 @@ def test_a_logging_level_is_a_name_or_a_number(text: str, level: int) -> None:
 def test_an_unknown_logging_level_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="LATTICE_LOGLEVEL='loud': expected one of DEBUG, INFO"):
         settings(LATTICE_LOGLEVEL="loud")
+
+
+def test_log_lines_are_shown_once_also_where_the_program_sets_logging_up_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, root = logging.getLogger("sucrose"), logging.getLogger()
+    monkeypatch.setattr(ours, "handlers", [])
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(ours, "level", logging.NOTSET)
+    monkeypatch.setenv("LATTICE_LOGLEVEL", "INFO")
+    configured_settings.cache_clear()
+    configured_settings()
+    configured_settings.cache_clear()
+    ours.info("one")
+    assert capsys.readouterr().err == "INFO sucrose: one\n"
+    logging.basicConfig(format="of the program: %(message)s")
+    ours.info("two")
+    assert capsys.readouterr().err == "of the program: two\n"
 
 
 def test_autopatch_knows_torch_and_nothing_else() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sucrose.state.trust import distrust_of
+from sucrose.state.trust import distrust_of, stranger_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,17 +119,48 @@ def test_what_is_no_directory_is_not_trusted(tmp_path: Path) -> None:
     assert "cannot be examined" in str(distrust_of(str(tmp_path / "missing")))
 
 
-def test_what_lies_in_the_directory_can_be_examined_too(root: Path) -> None:
-    generation = root / "1"
-    generation.mkdir(mode=0o755)
-    data = generation / "data"
-    data.touch(mode=0o644)
-    also = [str(generation), str(data)]
-    assert distrust_of(str(root), also=also) is None
+@pytest.fixture
+def data(root: Path) -> Path:
+    """A file of a generation."""
+    (root / "1").mkdir(mode=0o755)
+    file = root / "1" / "data"
+    file.touch(mode=0o644)
+    return file
+
+
+def test_a_file_that_others_can_write_to_is_not_trusted_where_they_can_come_to_it(root: Path, data: Path) -> None:
+    root.chmod(0o755)
+    assert distrust_of(str(root), generation=str(data.parent)) is None
     data.chmod(0o666)
-    assert str(data) in str(distrust_of(str(root), also=also))
-    data.unlink()
-    data.symlink_to("/etc/passwd")
-    assert "neither a directory nor a regular file" in str(distrust_of(str(root), also=also))
-    data.unlink()
-    assert "cannot be examined" in str(distrust_of(str(root), also=also))
+    assert str(data) in str(distrust_of(str(root), generation=str(data.parent)))
+    root.chmod(0o700)
+    assert distrust_of(str(root), generation=str(data.parent)) is None
+
+
+def test_a_directory_that_all_can_put_another_in_the_place_of_is_not_trusted(root: Path) -> None:
+    below = root / "of nobody" / "states"
+    below.mkdir(parents=True)
+    below.parent.chmod(0o777)
+    reason = str(distrust_of(str(below)))
+    assert str(below) in reason
+    assert f"chmod go-w '{below.parent}'" in reason
+    below.parent.chmod(0o1777)  # as /tmp is
+    assert distrust_of(str(below)) is None
+
+
+def test_what_others_have_made_in_a_generation_is_a_strangers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stranger_in(str(data.parent)) is None
+    link = data.with_name("link")
+    link.symlink_to(data)
+    assert str(link) in str(stranger_in(str(data.parent)))
+    link.unlink()
+    lstat = os.lstat
+    for owner, is_stranger in ((0, False), (SOMEBODY, True)):  # root can do anything anyhow
+
+        def as_of_owner(path: str, owner: int = owner) -> os.stat_result:
+            info = [*lstat(path)]
+            info[4] = owner
+            return os.stat_result(info)
+
+        monkeypatch.setattr(os, "lstat", as_of_owner)
+        assert (stranger_in(str(data.parent)) is not None) == is_stranger

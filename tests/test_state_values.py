@@ -481,6 +481,14 @@ def test_a_broken_pickle_is_told_from_a_missing_class(distrust: str | None) -> N
     assert broken.value.path == "/x/7"
     with pytest.raises(CorruptionError):
         thaw(FrozenState(freeze(torch.ones(2), "x").pickled, ()), key="x", source="/x/7", distrust=distrust)
+    tensor = freeze({"a": torch.ones(2)}, "x")
+    for good, bad in ((b"cpu", b"c%u"), (b"_rebuild_tensor_v2", b"_rebuild_tensor_v0")):
+        assert good in tensor.pickled
+        with pytest.raises((CorruptionError, UnsafeObjectError, StateMismatchError), match="the state 'x'") as broken:
+            thaw(
+                FrozenState(tensor.pickled.replace(good, bad), tensor.storages), key="x", source="/", distrust=distrust
+            )
+        assert broken.value.key == "x"
 
 
 @pytest.mark.parametrize(

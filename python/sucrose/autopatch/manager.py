@@ -82,7 +82,7 @@ class TrainingState(BaseStateManager):
             return one
         return replace(one, own=state_of())
 
-    def _hold(self, value: Any) -> NoReturn:
+    def update(self, value: Any) -> NoReturn:
         raise TypeError(f"the state {self.uid!r} is autopatch's, it cannot be set to a {type(value).__name__}")
 
 

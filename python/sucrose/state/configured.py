@@ -10,6 +10,7 @@ from sucrose.errors import ConfigError
 from sucrose.state.checkpoints import Checkpoints
 from sucrose.state.program import default_root
 from sucrose.state.settings import CHECKPOINT_CONFIG, CHECKPOINT_TYPE, Settings
+from sucrose.state.workers import NoCheckpoints, is_worker
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ def configured_checkpoints() -> Checkpoints:
         PermissionError: the directory cannot be read and written.
     """
     settings = configured_settings()
+    if is_worker():
+        return NoCheckpoints()
     if settings.type == "remote":
         from sucrose.state.remote import RemoteCheckpoints
 
@@ -63,5 +66,6 @@ def _set_loglevel(level: int | None) -> None:
     ours.setLevel(level)
     if not ours.hasHandlers():
         handler = logging.StreamHandler()
+        handler.addFilter(lambda _: not logging.getLogger().handlers)  # the program has set its own up since
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         ours.addHandler(handler)

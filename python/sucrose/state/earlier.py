@@ -12,14 +12,14 @@ class EarlierStates:
     """Hands each state of one checkpoint to whoever registers its key, and keeps the others.
 
     The checkpoint is looked for when it is first needed. It stays where it is until all of it was read;
-    after that newer ones may take its place.
+    after that newer ones may take its place. Thread-safe, and safe in signal handlers.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
         self._saved: SavedStates | None = None
         self._was_looked_up = False
-        self._unread: list[str] = []
+        self._unread: dict[str, None] = {}
         self._kept: dict[str, FrozenState] = {}
         self.distrust: str | None = None
         """Why pickles of it must not run code; None: they may."""
@@ -32,8 +32,8 @@ class EarlierStates:
         self._look_up()
         return self._saved is not None
 
-    def take(self, key: str) -> FrozenState | None:
-        """The state, which is the caller's from here on; None where there is none.
+    def find(self, key: str) -> FrozenState | None:
+        """The state; None where there is none. It is carried along until it is dropped, or its key is taken.
 
         Raises:
             CorruptionError: it cannot be read any more.
@@ -42,18 +42,13 @@ class EarlierStates:
         if key in self._unread:
             assert self._saved is not None
             self._kept[key] = self._saved.read(key)
-            self._unread.remove(key)
-        return self._kept.pop(key, None)
-
-    def give_back(self, key: str, state: FrozenState) -> None:
-        """Keeps a state that was taken, for whoever comes next."""
-        self._kept[key] = state
+            self._unread.pop(key, None)
+        return self._kept.get(key)
 
     def drop(self, key: str) -> None:
-        """Forgets a state."""
+        """Forgets a state: it was deleted, or somebody else has it."""
         self._look_up()
-        if key in self._unread:
-            self._unread.remove(key)
+        self._unread.pop(key, None)
         self._kept.pop(key, None)
 
     def drop_all(self) -> None:
@@ -63,24 +58,24 @@ class EarlierStates:
         self._kept = {}
 
     def carried_along(self, taken: Container[str]) -> dict[str, FrozenState]:
-        """All that nobody has taken or dropped, but for those that go by a key that is `taken`."""
+        """All that were not dropped, but for those that go by a key that is `taken`."""
         self._look_up()
         for key in [*self._unread]:
             if key not in taken:
                 assert self._saved is not None
                 self._kept[key] = self._saved.read(key)
         self._close()
-        return {key: state for key, state in self._kept.items() if key not in taken}
+        return {key: state for key, state in self._kept.copy().items() if key not in taken}
 
     def _look_up(self) -> None:
         if not self._was_looked_up:
             self._saved = self._checkpoints.newest()
             if self._saved is not None:
-                self._unread = self._saved.keys()
+                self._unread = dict.fromkeys(self._saved.keys())
                 self.distrust = self._saved.distrust
             self._was_looked_up = True
 
     def _close(self) -> None:
-        self._unread = []
+        self._unread = {}
         if self._saved is not None:
             self._saved.close()

@@ -14,8 +14,10 @@ from sucrose.state.configured import configured_checkpoints, configured_settings
 from sucrose.state.earlier import EarlierStates
 from sucrose.state.managers import UNSET, BaseStateManager, StateManager
 from sucrose.state.saver import Saver
+from sucrose.state.sharing import SharingWatch
 from sucrose.state.triggers import install
 from sucrose.state.values import FrozenState, freeze, thaw
+from sucrose.state.workers import NoCheckpoints
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +67,12 @@ class StateManagerGroup:
         self._was_emptied = False
         """States were deleted: a checkpoint without any then says something."""
         self._reported_unset: list[str] = []
+        self._sharing = SharingWatch()
         checkpoints = configured_checkpoints()
         self._earlier = EarlierStates(checkpoints)
         self._saver = Saver(self._collect, checkpoints)
-        install(self._saver, settings)
+        if not isinstance(checkpoints, NoCheckpoints):
+            install(self._saver, settings)
 
     def register(self, key: str, state_mgr_type: type[BaseStateManager] = StateManager, auto_load: bool = True) -> None:
         """Makes a place for a state.
@@ -95,6 +99,8 @@ class StateManagerGroup:
         if auto_load:
             self._load_into(key, manager)
         self._managers[key] = manager
+        if auto_load:
+            self._earlier.drop(key)  # not sooner: a signal handler may save in between
         self._saver.changes += 1
 
     def update(self, key: str, value: Any) -> None:
@@ -174,8 +180,7 @@ class StateManagerGroup:
             UnsupportedError: a state cannot be pickled.
             OSError: writing could not begin.
         """
-        self._saver.finish()
-        return self._saver.begin()
+        return self._saver.begin(waits=True)
 
     def load(self) -> bool:
         """Gives all registered states the values of the newest valid checkpoint; False without one.
@@ -186,6 +191,7 @@ class StateManagerGroup:
         is_there = self._earlier.look_again()
         for key, manager in [*self._managers.items()]:
             self._load_into(key, manager)
+            self._earlier.drop(key)
         self._saver.changes += 1
         return is_there
 
@@ -212,23 +218,20 @@ class StateManagerGroup:
         self._managers.pop(key).delete()
 
     def _load_into(self, key: str, manager: BaseStateManager) -> None:
-        state = self._earlier.take(key)
+        state = self._earlier.find(key)
         if state is None:
             return
         load = _Loaded(state, key, self._saver.checkpoints.where, self._earlier.distrust)
-        try:
-            if self._earlier.distrust is not None:
-                load()  # refused here, not somewhere in the program
-            manager.adopt(load)
-        except BaseException:
-            self._earlier.give_back(key, state)
-            raise
+        if self._earlier.distrust is not None:
+            load()  # refused here, not somewhere in the program
+        manager.adopt(load)
 
     def _collect(self) -> dict[str, FrozenState] | None:
-        managers = dict(self._managers)
-        if not managers and not self._was_emptied:
+        if not self._managers and not self._was_emptied:
             logger.debug("no states to save: nothing is registered")
             return None
+        carried = self._earlier.carried_along(self._managers)
+        managers = dict(self._managers)  # after that: what another thread registers in between is in both
         states: dict[str, FrozenState] = {}
         unset = []
         for key, manager in managers.items():
@@ -244,7 +247,8 @@ class StateManagerGroup:
             logger.log(level, "the states are not saved while these have no value: %s", ", ".join(unset))
             self._reported_unset = unset
             return None
-        return {**self._earlier.carried_along(managers), **states}
+        self._sharing.look_at(states)
+        return {**carried, **states}
 
 
 class _Loaded:

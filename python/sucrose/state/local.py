@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from sucrose.catalog import Catalog
+from sucrose.catalog.generation import Generation
 from sucrose.catalog.pending import PendingGeneration
-from sucrose.errors import CorruptionError
+from sucrose.errors import CorruptionError, UnsafeObjectError
 from sucrose.formats.manifest import DictEntry
 from sucrose.snapshot.capture import RANK
 from sucrose.snapshot.flatten import encode_key
-from sucrose.snapshot.snapshot import Snapshot
-from sucrose.state.trust import distrust_of
+from sucrose.state.settings import CHECKPOINT_CONFIG
+from sucrose.state.trust import distrust_of, stranger_in
 from sucrose.state.values import FrozenState, from_state_dict, to_state_dict
 from sucrose.storage import local_path
 from sucrose.storage.leases import Lease
 
+logger = logging.getLogger(__name__)
+
+_REFUSED = "states cannot be kept here"
+_WAY_OUT = f"{CHECKPOINT_CONFIG}='root=...' chooses another place"
 _STATES = "states"
 """The one stateful of these snapshots: a dict from a state's key to its parts."""
+_ROOT = f"{RANK}/{_STATES}"
+_AT_ONCE_NBYTES = 64 << 20
+"""Generations up to this size are read in one go: the digest of a small state is that of 4 MiB around it."""
 
 
 class LocalCheckpoints:
@@ -35,11 +44,12 @@ class LocalCheckpoints:
             OSError: it cannot be made.
         """
         self.where = os.path.abspath(os.path.expanduser(local_path(root)))
-        os.makedirs(self.where, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(self.where, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise OSError(error.errno, f"{_REFUSED}: {error.strerror}. {_WAY_OUT}", self.where) from error
         if not os.access(self.where, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(
-                errno.EACCES, "states cannot be kept here: no permission to read and write", self.where
-            )
+            raise PermissionError(errno.EACCES, f"{_REFUSED}: no permission to read and write. {_WAY_OUT}", self.where)
         self._catalog = Catalog(self.where, keep_last=keep_last)
         self._step: int | None = None
 
@@ -51,11 +61,29 @@ class LocalCheckpoints:
         return LocalPendingSave(self._catalog.async_save(self._next_step(), {_STATES: _States(states)}), began_ns)
 
     def newest(self) -> LocalStates | None:
+        """The newest generation that verifies, kept where it is until it is closed.
+
+        Raises:
+            UnsafeObjectError: somebody else has put it there.
+        """
         while (generation := self._catalog.latest(verify=True)) is not None:
             lease = generation.lease()
             if lease is not None:  # not removed between the two lines
-                return LocalStates(generation.path, lease, distrust_of(self.where))
+                logger.info("states of the program are those of %s", generation.path)
+                return LocalStates(generation, lease, self._distrust_of(generation.path))
         return None
+
+    def _distrust_of(self, path: str) -> str | None:
+        """Why pickles of the generation at `path` must not run code."""
+        reason = distrust_of(self.where)
+        if reason is None and (stranger := stranger_in(path)) is not None:
+            # Not only its pickles: what is carried along from it would be this user's in the next generation.
+            raise UnsafeObjectError(
+                f"the states in {path} are not restored: {stranger}, in a directory that only you can write to now. "
+                f"If you trust them, copy {path} and put the copy in its place; otherwise move it away.",
+                path=path,
+            )
+        return reason or distrust_of(self.where, generation=path)
 
     def _next_step(self) -> int:
         """Counts generations. Other processes may come to the same number, which does not matter."""
@@ -86,23 +114,32 @@ class LocalPendingSave:
 class LocalStates:
     """Implements `SavedStates`."""
 
-    def __init__(self, path: str, lease: Lease, distrust: str | None) -> None:
-        self._snapshot = Snapshot(path)
+    def __init__(self, generation: Generation, lease: Lease, distrust: str | None) -> None:
+        self._snapshot = generation.snapshot()
         self._lease = lease
+        self._is_small = generation.nbytes <= _AT_ONCE_NBYTES
+        self._ahead: dict[str, Any] = {}
+        """What was read and nobody has asked for yet."""
         self.distrust = distrust
 
     def keys(self) -> list[str]:
-        entry = self._snapshot.metadata.manifest.get(f"{RANK}/{_STATES}")
+        entry = self._snapshot.metadata.manifest.get(_ROOT)
         if not isinstance(entry, DictEntry):
             raise CorruptionError(f"{self._snapshot.path} holds no states of a program", path=self._snapshot.path)
         return [str(key) for key in entry.keys]
 
     def read(self, key: str) -> FrozenState:
-        if key not in self.keys():
+        path = f"{_ROOT}/{encode_key(key)}"
+        if path not in self._snapshot.metadata.manifest:
             raise KeyError(key)
-        return from_state_dict(self._snapshot.read_object(f"{RANK}/{_STATES}/{encode_key(key)}"))
+        if self._is_small:
+            self._is_small = False
+            self._ahead = self._snapshot.read_object(_ROOT)
+        state = self._ahead.pop(key, None)  # once: values that are made of it share its memory
+        return from_state_dict(self._snapshot.read_object(path) if state is None else state)
 
     def close(self) -> None:
+        self._ahead = {}
         self._lease.release()
 
 

@@ -1,58 +1,26 @@
 """State managers: each holds the value of one state, in one of several ways.
 
-There is one object per class and uid for as long as the process lives, whoever makes it. What happens in
-an `update`, a `get` and a save is a single assignment or look-up, so that a signal handler may save in the
-middle of any of them.
+What happens in an `update`, a `get` and a save is a single assignment or look-up, so that a signal handler
+may save in the middle of any of them.
 """
 
 from __future__ import annotations
 
 import io
-import logging
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
+from sucrose.state.base_manager import BaseStateManager
 from sucrose.state.held import UNSET, Computed, Copied, Held, Loaded, LoadedOwned, Referenced, WeaklyReferenced
 
 __all__ = ["UNSET", "BaseStateManager", "StateClosureManager", "StateCopyManager", "StateManager", "StateRefManager"]
 
-logger = logging.getLogger(__name__)
 
-M = TypeVar("M")
+class HoldingStateManager(BaseStateManager):
+    """Subclasses say in `_hold` how the value is held. Thread-safe, and safe in signal handlers."""
 
-_managers: dict[tuple[type, str], Any] = {}
-
-
-class _OnePerUid(ABCMeta):
-    """Makes ``Manager(uid)`` the same object each time. Thread-safe."""
-
-    def __call__(cls: type[M], uid: str, *args: Any, **kwargs: Any) -> M:
-        if not isinstance(uid, str):
-            raise TypeError(f"the uid of a {cls.__name__} is a str, not {type(uid).__name__}: {uid!r}")
-        known = _managers.get((cls, str(uid)))
-        if known is None:
-            made = type.__call__(cls, uid, *args, **kwargs)
-            known = _managers.setdefault((cls, str(uid)), made)  # another thread may have been faster
-        return known  # type: ignore[no-any-return]
-
-
-class BaseStateManager(metaclass=_OnePerUid):
-    """Holds the value of one state.
-
-    Subclasses say in `_hold` how. Thread-safe, and safe in signal handlers.
-
-    Attributes:
-        uid: the state's name.
-    """
-
-    uid: str
-    is_internal: ClassVar[bool] = False
-    """Not a state of the program's own: `StateManagerGroup` does not list it, and `delete("*")` leaves it."""
-
-    def __init__(self, uid: str) -> None:
-        self.uid = uid
-        self._held: Held | None = None
+    _held: Held | None = None
 
     def update(self, value: Any) -> None:
         """Sets the value. None is ignored.
@@ -74,40 +42,6 @@ class BaseStateManager(metaclass=_OnePerUid):
     def delete(self) -> None:
         """Forgets the value."""
         self._held = None
-
-    def save(self) -> None:
-        """Adds a checkpoint in which this state is as it is now, and the others as in the newest one.
-
-        Without a value nothing is saved, and the log says so.
-
-        Raises:
-            UnsupportedError: the value cannot be saved.
-            OSError: writing failed.
-        """
-        from sucrose.state.checkpoints import save_one
-        from sucrose.state.configured import configured_checkpoints
-        from sucrose.state.values import freeze
-
-        value = self.state_to_save()
-        if value is UNSET:
-            logger.warning("%s is not saved: it has no value", self)
-        else:
-            save_one(configured_checkpoints(), self.uid, freeze(value, self.uid))
-
-    def load(self) -> None:
-        """Takes over the value in the newest valid checkpoint, if there is one."""
-        from sucrose.state.configured import configured_checkpoints
-        from sucrose.state.values import thaw
-
-        checkpoints = configured_checkpoints()
-        newest = checkpoints.newest()
-        if newest is None:
-            return
-        keys = newest.keys()
-        if self.uid in keys:
-            frozen, distrust = newest.read(self.uid), newest.distrust
-            self.adopt(lambda: thaw(frozen, key=self.uid, source=checkpoints.where, distrust=distrust))
-        newest.close()
 
     def state_to_save(self) -> Any:
         """The value for a checkpoint; UNSET while there is none. This does not count as a `get`.
@@ -140,14 +74,8 @@ class BaseStateManager(metaclass=_OnePerUid):
         """How a value is held that comes from a checkpoint."""
         return loaded
 
-    def __str__(self) -> str:
-        return f"{type(self).__name__}:{self.uid}"
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.uid!r})"
-
-
-class StateManager(BaseStateManager):
+class StateManager(HoldingStateManager):
     """Keeps the object itself: what the program changes in it later is saved, and seen by `get`.
 
     Example:
@@ -164,7 +92,7 @@ class StateManager(BaseStateManager):
         return Referenced(value)
 
 
-class StateCopyManager(BaseStateManager):
+class StateCopyManager(HoldingStateManager):
     """Keeps a deep copy: what the program changes in its object later counts only after an `update`.
 
     Example:
@@ -181,7 +109,7 @@ class StateCopyManager(BaseStateManager):
         return Copied(value, self.uid)
 
 
-class StateRefManager(BaseStateManager):
+class StateRefManager(HoldingStateManager):
     """Keeps a weak reference: the state is there for as long as the program itself keeps the object.
 
     A loaded value is kept until the program gets it.
@@ -206,7 +134,7 @@ class StateRefManager(BaseStateManager):
         return LoadedOwned(loaded)
 
 
-class StateClosureManager(BaseStateManager):
+class StateClosureManager(HoldingStateManager):
     """Keeps a function without arguments: the state is what that returns whenever it is asked.
 
     Example:

@@ -7,6 +7,9 @@ import os
 import re
 import sys
 
+from sucrose.errors import ConfigError
+from sucrose.state.settings import CHECKPOINT_CONFIG
+
 _MAX_NAME = 60  # characters
 
 
@@ -16,10 +19,18 @@ def default_root() -> str:
     It lies below ``$XDG_STATE_HOME``, by default ``~/.local/state``, and depends on the path of the
     program's main file; for a program without one, such as ``python -c``, on the working directory.
     Source: XDG Base Directory Specification 0.8.
+
+    Raises:
+        ConfigError: this user has no home directory.
     """
     state_home = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(state_home):  # the specification says to ignore such a value
         state_home = os.path.expanduser("~/.local/state")
+    if not os.path.isabs(state_home):
+        raise ConfigError(
+            f"there is no home directory to keep states in: HOME={os.environ.get('HOME')!r}, user {os.getuid()}. Set "
+            f"{CHECKPOINT_CONFIG}='root=...' to a directory"
+        )
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     path = os.path.realpath(file) if file else os.path.realpath(os.getcwd()) + os.sep
     stem = os.path.splitext(os.path.basename(path))[0] or "interactive"

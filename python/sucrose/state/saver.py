@@ -63,11 +63,12 @@ class Saver:
             self.saves += 1
             return True
 
-    def begin(self, *, unless_paused: bool = False) -> PendingSave | None:
+    def begin(self, *, unless_paused: bool = False, waits: bool = False) -> PendingSave | None:
         """Saves in the background; None where that was skipped, or another save is in flight.
 
         Args:
             unless_paused: skip it while periodic saving is paused.
+            waits: for one that is in flight, instead.
 
         Raises:
             ForkError: this is a forked child.
@@ -76,7 +77,7 @@ class Saver:
         """
         self._check_process()
         with self._saving:
-            if self.in_flight() or (unless_paused and self.paused):
+            if (self.in_flight() and not waits) or (unless_paused and self.paused):
                 return None
             self.finish()
             states = self._collect()

@@ -7,10 +7,10 @@ from typing import Any
 
 from sucrose.state.caller import name_of_variable, namespace_of, program_frame
 from sucrose.state.held import UNSET, Held
-from sucrose.state.managers import BaseStateManager
+from sucrose.state.managers import HoldingStateManager
 
 
-class StateSymbolicManager(BaseStateManager):
+class StateSymbolicManager(HoldingStateManager):
     """Keeps the caller's variable: the state is the value that the variable has whenever it is asked for.
 
     `update` takes a plain variable: a local or global one, or one of a surrounding function. The last

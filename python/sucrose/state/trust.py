@@ -7,18 +7,19 @@ import os
 import pwd
 import shlex
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 
-def distrust_of(root: str, *, also: Iterable[str] = ()) -> str | None:
+def distrust_of(root: str, *, generation: str | None = None) -> str | None:
     """Why what lies in a directory is not to be trusted, and what to do about it; None: it is.
 
-    The directory must belong to this user, and others must not be able to write to it. A group may,
-    where it is the user's private group, as many systems have one for each user.
+    The directory must belong to this user, and others must not be able to write to it, nor to put
+    another one in its place. A group may, where it is the user's private group, as many systems have one
+    for each user.
 
     Args:
         root: the directory, or a symbolic link to it.
-        also: directories and files below it that must be the same. Symbolic links are not.
+        generation: a directory below it that others must not be able to write to, either, with all that it holds.
 
     Example:
         >>> import os, tempfile
@@ -35,27 +36,70 @@ def distrust_of(root: str, *, also: Iterable[str] = ()) -> str | None:
         info = os.stat(directory)
         if not stat.S_ISDIR(info.st_mode):
             return f"{root!r} is no directory"
-        reason = _distrust_of_one(directory, info)
-        for path in also:
-            reason = reason or _distrust_of_one(path, os.lstat(path))
+        reason = _distrust_of_owner(directory, info) or _distrust_of_mode(directory, info)
+        for parent in _parents_of(directory):
+            mode = os.stat(parent).st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                reason = reason or f"all users can replace {directory!r}: {_writable_by_all(parent)}"
+        is_open = info.st_mode & (stat.S_IXGRP | stat.S_IXOTH)
+        for path in _all_in(generation) if generation is not None and is_open else []:
+            reason = reason or _distrust_of_mode(path, os.lstat(path))
     except OSError as error:
         return f"{error.filename!r} cannot be examined ({error.strerror})"
     return reason
 
 
-def _distrust_of_one(path: str, info: os.stat_result) -> str | None:
+def stranger_in(directory: str) -> str | None:
+    """What in a directory was not made by this user or by root, who can do anything anyhow; None: nothing.
+
+    Raises:
+        OSError: something in it cannot be examined.
+    """
+    for path in _all_in(directory):
+        info = os.lstat(path)
+        if not (stat.S_ISDIR(info.st_mode) or stat.S_ISREG(info.st_mode)):
+            return f"{path!r} is neither a directory nor a regular file"
+        if info.st_uid not in (os.geteuid(), 0):
+            return f"{path!r} belongs to {_name_of_user(info.st_uid)}"
+    return None
+
+
+def _all_in(directory: str) -> Iterator[str]:
+    yield directory
+    for folder, folders, files in os.walk(directory):
+        for name in (*folders, *files):
+            yield os.path.join(folder, name)
+
+
+def _parents_of(directory: str) -> Iterator[str]:
+    while (parent := os.path.dirname(directory)) != directory:
+        yield parent
+        directory = parent
+
+
+def _distrust_of_owner(path: str, info: os.stat_result) -> str | None:
     user = os.geteuid()
-    if not (stat.S_ISDIR(info.st_mode) or stat.S_ISREG(info.st_mode)):
-        return f"{path!r} is neither a directory nor a regular file"
     if info.st_uid != user:
         owner, own = _name_of_user(info.st_uid), _name_of_user(user)
         return f"{path!r} belongs to {owner}, not to {own} (copy it, if you trust {owner})"
-    repair = f"chmod go-w {shlex.quote(path)}"
-    if info.st_mode & stat.S_IWOTH:
-        return f"{path!r} is writable by all users (if none of them did write there: {repair})"
-    if info.st_mode & stat.S_IWGRP and not _is_private(info.st_gid, path):
-        return f"{path!r} is writable by the group {_name_of_group(info.st_gid)} (if nobody of it did write: {repair})"
     return None
+
+
+def _distrust_of_mode(path: str, info: os.stat_result) -> str | None:
+    if info.st_mode & stat.S_IWOTH:
+        return _writable_by_all(path)
+    if info.st_mode & stat.S_IWGRP and not _is_private(info.st_gid, path):
+        group = _name_of_group(info.st_gid)
+        return f"{path!r} is writable by the group {group} (if nobody of it did write: {_repair_of(path)})"
+    return None
+
+
+def _writable_by_all(path: str) -> str:
+    return f"{path!r} is writable by all users (if none of them did write there: {_repair_of(path)})"
+
+
+def _repair_of(path: str) -> str:
+    return f"chmod go-w {shlex.quote(path)}"
 
 
 def _is_private(gid: int, path: str) -> bool:

@@ -121,8 +121,8 @@ def thaw(frozen: FrozenState, *, key: str, source: str, distrust: str | None) ->
             path=source,
             key=key,
         ) from error
-    except (pickle.UnpicklingError, EOFError) as error:
-        message = f"the pickle of the state {key!r} in {source} is broken: {error!r}."
+    except (pickle.UnpicklingError, EOFError, CorruptionError) as error:
+        message = f"the pickle of the state {key!r} in {source} is broken: {error}."
         raise CorruptionError(message, path=source, key=key) from error
 
 
@@ -163,7 +163,10 @@ class _PresentDevices(dict[Any, Any]):
         self._missed: set[str] = set()
 
     def get(self, location: Any, default: Any = None) -> Any:  # noqa: ARG002 - that is the location itself
-        device = torch.device(location)
+        try:
+            device = torch.device(location)
+        except RuntimeError as error:
+            raise CorruptionError(str(error)) from error
         if device.type != "cuda" or (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
             return location
         if str(location) not in self._missed:

@@ -7,6 +7,8 @@ which was registered earlier and waits for what this one may have left.
 from __future__ import annotations
 
 import atexit
+import multiprocessing
+import multiprocessing.util
 
 import sucrose.snapshot.process_end  # noqa: F401 - its handler is registered before ours, and runs after
 from sucrose.state.triggers.last_save import end_process, is_saved_already, save_for_the_last_time
@@ -19,6 +21,8 @@ _STOP_WITHIN_S = 5.0
 def save_at_exit() -> None:
     """Registers the handler."""
     atexit.register(_at_exit)
+    if multiprocessing.parent_process() is not None:  # forked ones end without exit handlers in many versions of Python
+        multiprocessing.util.Finalize(None, _at_exit, exitpriority=0)
 
 
 def _at_exit() -> None:
