@@ -398,9 +398,11 @@ def test_a_checkpoint_is_not_collected_before_all_of_it_was_read(
     assert other.steps() == [13]
 
 
-def test_a_state_that_was_refused_is_still_carried_along(new_run: Callable[[], StateManagerGroup], root: Path) -> None:
+def test_what_was_refused_does_not_become_trusted_by_being_carried_along(
+    new_run: Callable[[], StateManagerGroup], root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     group = new_run()
-    for key, value in (("odd", Odd()), ("plain", 1)):
+    for key, value in (("odd", Odd()), ("strange", Odd()), ("plain", 1), ("other", 2)):
         group.register(key)
         group.update(key, value)
     group.save()
@@ -409,11 +411,14 @@ def test_a_state_that_was_refused_is_still_carried_along(new_run: Callable[[], S
     with pytest.raises(UnsafeObjectError):
         group.register("odd")
     group.register("plain")
-    group.save()
+    with caplog.at_level(logging.ERROR, logger="sucrose"):
+        group.save()
+    assert ["'strange'" in record.getMessage() for record in caplog.records] == [True]
     root.chmod(root.stat().st_mode & ~stat.S_IWOTH)
     group = new_run()
-    group.register("odd")
-    assert group.get("odd") == Odd()
+    for key in ("odd", "strange", "plain", "other"):
+        group.register(key)
+    assert [group.get(key) for key in ("odd", "strange", "plain", "other")] == [None, None, 1, 2]
 
 
 def test_states_that_somebody_else_has_put_into_the_users_directory_are_refused_and_not_carried_along(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container
 
+from sucrose.errors import UnsafeObjectError
 from sucrose.state.checkpoints import Checkpoints, SavedStates
-from sucrose.state.values import FrozenState
+from sucrose.state.values import FrozenState, thaw
+
+logger = logging.getLogger(__name__)
 
 
 class EarlierStates:
     """Hands each state of one checkpoint to whoever registers its key, and keeps the others.
 
     The checkpoint is looked for when it is first needed. It stays where it is until all of it was read;
-    after that newer ones may take its place. Thread-safe, and safe in signal handlers.
+    after that newer ones may take its place. Of a checkpoint that is not trusted a state that could run code
+    is neither handed out nor kept: saved again it would be this user's own. Thread-safe, and safe in signal
+    handlers.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
@@ -37,12 +43,11 @@ class EarlierStates:
 
         Raises:
             CorruptionError: it cannot be read any more.
+            UnsafeObjectError: it could run code, and the checkpoint is not to be trusted. It is not carried along.
         """
         self._look_up()
         if key in self._unread:
-            assert self._saved is not None
-            self._kept[key] = self._saved.read(key)
-            self._unread.pop(key, None)
+            self._keep(key)
         return self._kept.get(key)
 
     def drop(self, key: str) -> None:
@@ -62,10 +67,24 @@ class EarlierStates:
         self._look_up()
         for key in [*self._unread]:
             if key not in taken:
-                assert self._saved is not None
-                self._kept[key] = self._saved.read(key)
+                try:
+                    self._keep(key)
+                except UnsafeObjectError as error:
+                    logger.error("a state of the last run is not carried along: %s", error)  # noqa: TRY400
         self._close()
         return {key: state for key, state in self._kept.copy().items() if key not in taken}
+
+    def _keep(self, key: str) -> None:
+        assert self._saved is not None
+        state = self._saved.read(key)
+        if self.distrust is not None:
+            try:
+                thaw(state, key=key, source=self._checkpoints.where, distrust=self.distrust)
+            except UnsafeObjectError:
+                self._unread.pop(key, None)
+                raise
+        self._kept[key] = state
+        self._unread.pop(key, None)
 
     def _look_up(self) -> None:
         if not self._was_looked_up:

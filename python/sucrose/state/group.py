@@ -221,10 +221,7 @@ class StateManagerGroup:
         state = self._earlier.find(key)
         if state is None:
             return
-        load = _Loaded(state, key, self._saver.checkpoints.where, self._earlier.distrust)
-        if self._earlier.distrust is not None:
-            load()  # refused here, not somewhere in the program
-        manager.adopt(load)
+        manager.adopt(_Loaded(state, key, self._saver.checkpoints.where, self._earlier.distrust))
 
     def _collect(self) -> dict[str, FrozenState] | None:
         if not self._managers and not self._was_emptied:

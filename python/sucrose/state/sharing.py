@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from sucrose.snapshot.tensors import storage_address
 from sucrose.state.values import FrozenState
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class SharingWatch:
         """Compares the storages of all states."""
         owners: dict[int, str] = {}
         for key, state in states.items():
-            for address in {storage.data_ptr() for storage in state.storages if storage.nbytes()}:
+            for address in {storage_address(storage) for storage in state.storages if storage.nbytes()}:
                 pair = (owners.setdefault(address, key), key)
                 if pair[0] != key and pair not in self._told:
                     self._told.add(pair)
