@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -12,12 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
+import sucrose
 from sucrose import Catalog, Snapshot, StateDict
 from sucrose.catalog.background import COLLECTOR
+from sucrose.catalog.checked_listing import checked_listing
+from sucrose.catalog.directory import CatalogDirectory
+from sucrose.errors import FormatVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sucrose.catalog.generation import Generation
 
 REPOSITORY = Path(__file__).parent.parent
 ENTRY_POINT = re.search(
@@ -121,6 +129,81 @@ def test_ls_shows_what_is_broken_quarantined_left_over_or_somebody_elses(catalog
     assert os.path.isdir(broken.path)  # listing moves nothing
 
 
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("data/0_0.safetensors", "No such file"),
+        ("data/0_0.safetensors", "has 7 bytes, expected"),
+        (".snapshot_index", "No such file"),
+        (".snapshot_index", ".snapshot_index"),
+        (".snapshot_metadata", "the commit record is missing"),
+        (".snapshot_metadata", "is not the one that the index belongs to"),
+    ],
+)
+def test_ls_finds_broken_what_latest_finds_broken(tmp_path: Path, file: str, told: str) -> None:
+    catalog = Catalog(tmp_path)
+    sound = catalog.save(1, {"state": StateDict(weight=torch.zeros(100))})
+    broken = catalog.save(2, {"state": StateDict(weight=torch.zeros(100))})
+    path = Path(broken.path, file)
+    path.unlink()
+    if "No such" not in told and "missing" not in told:
+        path.write_text("damage\n")
+    content = read("ls", tmp_path)
+    assert [generation["name"] for generation in content["generations"]] == [sound.id]
+    [entry] = content["broken"]
+    assert (entry["name"], entry["path"]) == (broken.id, broken.path)
+    assert told in entry["reason"]
+    assert content["other_snapshots"] == 0
+    lines = succeed("ls", tmp_path).splitlines()
+    assert [row.split()[0] for row in lines[1:]] == ["1", "broken:"]
+    assert lines[-1] == f"broken: {broken.id}: {entry['reason']}"
+    assert os.path.isdir(broken.path)  # listing moves nothing
+    assert catalog.latest() == sound
+    [quarantined] = catalog.quarantined()
+    assert quarantined.reason == entry["reason"]
+
+
+def test_ls_lists_again_where_a_generation_is_collected_under_its_eyes(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = CatalogDirectory(catalog.root)
+    check = directory.check
+    collected: list[Generation] = []
+
+    def check_late(generation: Generation, *, contents: bool) -> None:
+        if not collected:
+            collected.append(generation)
+            assert directory.discard(generation)
+            catalog.save(10002, {})
+        check(generation, contents=contents)
+
+    monkeypatch.setattr(directory, "check", check_late)
+    listing = checked_listing(directory)
+    assert [generation.step for generation in listing.generations] == [10000, 10001, 10002]
+    assert listing.broken == ()
+
+
+def test_ls_shows_a_generation_that_cannot_be_checked_with_the_reason_and_the_others_as_usual(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, too_new, fine = catalog.generations()
+    directory = CatalogDirectory(catalog.root)
+    errors = {
+        locked.id: PermissionError(errno.EACCES, "Permission denied", locked.path),
+        too_new.id: FormatVersionError("a newer release wrote it", path=too_new.path),
+    }
+
+    def check(generation: Generation, *, contents: bool) -> None:
+        if generation.id in errors:
+            raise errors[generation.id]
+
+    monkeypatch.setattr(directory, "check", check)
+    listing = checked_listing(directory)
+    assert listing.generations == (fine,)
+    assert [(broken.name, broken.reason) for broken in listing.broken] == [(locked.id, str(errors[locked.id]))]
+    assert [(newer.name, newer.reason) for newer in listing.newer] == [(too_new.id, "a newer release wrote it")]
+
+
 def test_no_name_reaches_the_terminal_but_as_text(tmp_path: Path) -> None:
     catalog = Catalog(os.path.join(tmp_path, os.fsdecode(b"\x1b]0;title\x07\n\xff")))
     catalog.save(1, {}, metrics={"lo\x1b[31mss\n": 0.5, "λ": 0.25})
@@ -146,6 +229,21 @@ def test_the_root_may_be_a_url_as_for_catalogs(catalog: Catalog) -> None:
 def test_ls_of_a_folder_without_generations_says_so(tmp_path: Path) -> None:
     assert succeed("ls", tmp_path) == "no generations\n"
     assert read("ls", tmp_path)["generations"] == []
+
+
+def test_ls_counts_snapshots_that_no_catalog_wrote(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        Snapshot.take(tmp_path / name, {"state": StateDict(value=1)})
+    (tmp_path / "empty").mkdir()
+    assert succeed("ls", tmp_path) == "no generations\n2 snapshots here that no catalog wrote\n"
+    assert read("ls", tmp_path)["other_snapshots"] == 2
+    assert succeed("ls", tmp_path / "first") == "no generations\n1 snapshot here that no catalog wrote\n"
+    generation = Catalog(tmp_path).save(1, {"state": StateDict(value=1)})
+    content = read("ls", tmp_path)
+    assert [entry["name"] for entry in content["generations"]] == [generation.id]
+    assert content["other_snapshots"] == 2
+    Path(generation.path, ".generation").unlink()  # a catalog's all the same
+    assert read("ls", tmp_path)["other_snapshots"] == 2
 
 
 def test_gc_removes_what_no_rule_keeps(catalog: Catalog, files_below: Any) -> None:
@@ -187,6 +285,34 @@ def test_gc_without_rules_removes_leftovers_only(catalog: Catalog) -> None:
     assert f"removed {leftover.name}" in succeed("gc", catalog.root)
     assert not leftover.exists()
     assert catalog.steps() == [9999, 10000, 10001]
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--keep-last", "1")], ids=" ".join)
+def test_gc_by_a_metric_that_no_generation_has_removes_nothing(catalog: Catalog, more: tuple[str, ...]) -> None:
+    leftover = leave_something(catalog)
+    done = run("gc", catalog.root, "--keep-best", "nosuch:1", *more)
+    [line] = errors_of(done)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no generation" in line
+    assert "'nosuch'" in line
+    assert "'accuracy[%]', 'loss'" in line
+    assert catalog.steps() == [9999, 10000, 10001]
+    assert leftover.exists()
+
+
+def test_gc_by_a_metric_is_no_error_where_there_are_no_generations(tmp_path: Path) -> None:
+    assert succeed("gc", tmp_path, "--keep-best", "loss:1") == "nothing to remove\n"
+
+
+def test_the_version_is_the_packages() -> None:
+    assert succeed("--version") == f"sucrose {sucrose.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [(), ("ls",), ("gc",)], ids=" ".join)
+def test_help_has_a_short_option(command: tuple[str, ...]) -> None:
+    text = succeed(*command, "-h")
+    assert "Usage: " in text
+    assert text == succeed(*command, "--help")
 
 
 @pytest.mark.parametrize(

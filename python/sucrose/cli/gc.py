@@ -10,9 +10,11 @@ from sucrose.catalog.collecting import collect
 from sucrose.catalog.retention import Retention
 from sucrose.cli.formatting import nbytes_text, tell, write_json
 from sucrose.cli.roots import open_catalog
+from sucrose.errors import ConfigError
 
 if TYPE_CHECKING:
     from sucrose.catalog.collecting import CollectReport
+    from sucrose.catalog.directory import CatalogDirectory
 
 
 def gc(
@@ -35,7 +37,9 @@ def gc(
         keep_daily=keep_daily,
         keep_best=None if keep_best is None else _best(keep_best),
     )
-    report = collect(open_catalog(root), retention, dry_run=dry_run)
+    directory = open_catalog(root)
+    _check_metric(directory, retention)
+    report = collect(directory, retention, dry_run=dry_run)
     if as_json:
         write_json(_content(report))
     else:
@@ -50,6 +54,21 @@ def _best(text: str) -> tuple[str, int, str]:
     if not metric or not count.isdecimal():
         raise typer.BadParameter(f"{text!r}: expected METRIC:K or METRIC:K:max", param_hint="--keep-best")
     return metric, int(count), mode
+
+
+def _check_metric(directory: CatalogDirectory, retention: Retention) -> None:
+    """A name that was mistyped would keep next to nothing.
+
+    Raises:
+        ConfigError: there are generations, and none has the metric of `keep_best`.
+    """
+    generations = directory.listing().generations if retention.keep_best is not None else ()
+    metrics = {name for generation in generations for name in generation.metrics}
+    if retention.keep_best is not None and generations and retention.keep_best[0] not in metrics:
+        raise ConfigError(
+            f"--keep-best: no generation of {directory.root} has the metric {retention.keep_best[0]!r}, "
+            f"expected one of {', '.join(map(repr, sorted(metrics))) or '(they have none)'}; nothing was removed"
+        )
 
 
 def _content(report: CollectReport) -> dict[str, Any]:

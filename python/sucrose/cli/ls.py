@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sucrose.catalog.checked_listing import checked_listing
 from sucrose.cli.formatting import metric_value, nbytes_text, printable, tell, time_text, write_json
+from sucrose.cli.other_snapshots import count_other_snapshots
 from sucrose.cli.roots import open_catalog
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ def ls(
     root: Annotated[str, typer.Argument(help="Folder of the catalog.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Lists the generations of a catalog, oldest first, and what was found broken."""
+    """Lists the generations of a catalog, oldest first, and what is broken, as far as sizes and small files tell."""
     content = _content(open_catalog(root))
     if as_json:
         write_json(content)
@@ -31,7 +33,9 @@ def ls(
 
 
 def _content(directory: CatalogDirectory) -> dict[str, Any]:
-    listing = directory.listing()
+    listing = checked_listing(directory)
+    ours = {generation.id for generation in listing.generations}
+    ours.update(unusable.name for unusable in (*listing.broken, *listing.newer))
     return {
         "root": directory.root,
         "generations": [_generation(generation) for generation in listing.generations],
@@ -45,6 +49,7 @@ def _content(directory: CatalogDirectory) -> dict[str, Any]:
         ],
         "leftovers": [{"name": name, "in_use": not directory.is_abandoned(name)} for name in directory.leftovers()],
         "foreign": [{"name": foreign.name, "reason": foreign.reason} for foreign in listing.foreign],
+        "other_snapshots": count_other_snapshots(directory.root, ours),
     }
 
 
@@ -70,6 +75,9 @@ def _show(content: dict[str, Any]) -> None:
         _show_table([_HEAD, *rows])
     else:
         tell("no generations")
+    others = content["other_snapshots"]
+    if others:
+        tell(f"{others} {'snapshot' if others == 1 else 'snapshots'} here that no catalog wrote")
     for kind in ("broken", "quarantined", "foreign"):
         for entry in content[kind]:
             tell(f"{kind}: {entry['name']}: {entry['reason']}")

@@ -10,11 +10,12 @@ import io
 import logging
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from sucrose.cli.formatting import printable
+from sucrose.cli.formatting import printable, tell
 from sucrose.cli.gc import gc
 from sucrose.cli.ls import ls
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(ls)
 app.command()(gc)
@@ -36,10 +38,19 @@ class _Invocation:
     debug: bool = False
 
 
+def _show_version(is_asked_for: bool) -> None:
+    if is_asked_for:
+        tell(f"sucrose {version('torch-sucrose')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
     context.obj.debug = debug
 

@@ -1,0 +1,33 @@
+"""Snapshots in a folder that no catalog has written."""
+
+from __future__ import annotations
+
+import os
+
+from sucrose.formats.generation import GENERATION_FILE
+from sucrose.formats.manifest import METADATA_FILE
+
+
+def count_other_snapshots(root: str, generations: set[str]) -> int:
+    """How many there are: the folder itself, and those right in it.
+
+    Args:
+        root: the folder.
+        generations: names in it that are known to be a catalog's, whatever is left of them.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    with os.scandir(root) as entries:
+        paths = [
+            entry.path
+            for entry in entries
+            # Hidden directories are those of writers that are not done, or never will be.
+            if not entry.name.startswith(".") and entry.name not in generations and entry.is_dir(follow_symlinks=False)
+        ]
+    return sum(_is_other_snapshot(path) for path in [root, *paths])
+
+
+def _is_other_snapshot(path: str) -> bool:
+    is_a_catalogs = os.path.lexists(os.path.join(path, GENERATION_FILE))
+    return os.path.isfile(os.path.join(path, METADATA_FILE)) and not is_a_catalogs
