@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from importlib.util import find_spec
@@ -103,6 +104,8 @@ def test_a_finished_script_that_is_run_again_does_not_train_on(
         result = runs.run(SCRIPTS / f"{script}.py", folder)
         assert result.returncode == 0, result.stderr
         assert is_equal(final_state(folder), final_state(uninterrupted(script)))
+        last = (uninterrupted(script) / "stdout").read_text()
+        assert accuracies(result.stdout)[-1:] == accuracies(last)[-1:]
 
 
 @pytest.mark.parametrize("script", ["classifier", "averaging"])
@@ -142,6 +145,38 @@ def test_a_script_that_ends_after_the_step_of_a_batch_goes_on_with_the_next_one(
     assert is_equal(final_state(tmp_path), final_state(uninterrupted("classifier")))
 
 
+def test_ctrl_c_in_the_middle_of_a_step_waits_for_its_end(
+    runs: Runs, uninterrupted: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for moment in ("step 6", "step 9"):  # by a hook, which is a part of the step
+        result = runs.run(SCRIPTS / "classifier.py", tmp_path, moment, "SIGINT")
+        assert result.returncode == -signal.SIGINT, result.stderr
+    result = runs.run(SCRIPTS / "classifier.py", tmp_path)
+    assert "resumed: 15 optimizer steps" in result.stderr
+    assert is_equal(final_state(tmp_path), final_state(uninterrupted("classifier")))
+
+
+@pytest.mark.parametrize("looks_first", [False, True], ids=["", "a look at the data before there is a model"])
+def test_until_the_script_is_where_it_was_its_evaluations_are_of_the_restored_model(
+    looks_first: bool, runs: Runs, tmp_path: Path
+) -> None:
+    script = tmp_path / "classifier.py"
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    text = (SCRIPTS / "classifier.py").read_text()
+    look = "for x, y in test_loader:\n    print(x.shape)\n    break\ntorch.manual_seed(3)\nmodel = Net()"
+    script.write_text(text.replace("model = Net()", look) if looks_first else text)
+    expected = accuracies(runs.run(script, undisturbed).stdout)
+    assert len({*expected}) == 3
+    assert runs.run(script, tmp_path, "print 9" if looks_first else "print 8").returncode == TERMINATED  # after epoch 1
+    result = runs.run(script, tmp_path)
+    assert accuracies(result.stdout) == [expected[1], expected[1], expected[2]]
+
+
+def accuracies(stdout: str) -> list[str]:
+    return re.findall(r"accuracy ([\d.]+)", stdout)
+
+
 def test_nothing_is_saved_in_the_middle_of_a_step(runs: Runs, tmp_path: Path) -> None:
     result = runs.run(SCRIPTS / "classifier.py", tmp_path, "step 6", "raise")  # by a hook, which is a part of the step
     assert "nothing is saved: an optimizer was interrupted" in result.stderr
@@ -177,6 +212,7 @@ def test_a_script_that_was_changed_is_not_half_resumed(runs: Runs, tmp_path: Pat
     script.write_text(text.replace("nn.Linear(24, 3)", "nn.Linear(24, 4)"))
     result = runs.run(script, tmp_path)
     assert result.returncode == 1
+    assert "epoch" not in result.stdout  # said before anything is computed
     assert "StateMismatchError" in result.stderr
     assert "Net.0.output.weight has the shape (4, 24), the saved one (3, 24)" in result.stderr
     script.write_text(text)

@@ -107,6 +107,19 @@ def test_of_a_server_host_port_and_job_are_taken() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "keys"),
+    [
+        ("local", "periodic_saving_interval=5,job_id=a", ("job_id", "periodic_saving_interval")),
+        ("local", "root=/a,periodic_saving=enabled,periodic_saving_interval=5", ()),
+        ("remote", "root=/a,job_id=b,ckpt_service_endpoint=c", ("root",)),
+    ],
+)
+def test_keys_that_mean_nothing_beside_the_others_are_known(kind: str, text: str, keys: tuple[str, ...]) -> None:
+    given = settings(LATTICE_CHECKPOINT_TYPE=kind, LATTICE_CHECKPOINT_CONFIG=text)
+    assert given.without_effect == keys
+
+
 @pytest.mark.parametrize(("text", "level"), [("debug", logging.DEBUG), ("ERROR", logging.ERROR), ("15", 15)])
 def test_a_logging_level_is_a_name_or_a_number(text: str, level: int) -> None:
     assert settings(LATTICE_LOGLEVEL=text).loglevel == level
@@ -174,6 +187,11 @@ class TestTheDefaultRoot:
         assert self.root_of(a_home / "link.py", monkeypatch) == absolute
         monkeypatch.chdir(a_home)
         assert self.root_of(Path("train.py"), monkeypatch) == absolute
+
+    def test_differs_between_the_arguments_that_count(self, a_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__file__=str(a_home / "train.py")))  # type: ignore[arg-type]  # a stand-in
+        roots = {default_root(arguments) for arguments in ((), ("--lr", "1"), ("--lr", "2"), ("--lr 2",), ("\udcff",))}
+        assert len(roots) == 5
 
     def test_of_a_package_is_named_after_it(self, a_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         root = self.root_of(a_home / "trainer" / "__main__.py", monkeypatch)

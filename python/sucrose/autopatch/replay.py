@@ -1,7 +1,9 @@
 """Running a program again, quickly, until it is where it was interrupted.
 
-1. Each pass over a loader yields a single batch, and optimizers do not step. So the program's own
-   variables and loops come to where they were: the number of the epoch, in particular.
+1. Each pass over a loader that the program trains with yields a single batch, and optimizers do not step.
+   So the program's own variables and loops come to where they were: the number of the epoch, in
+   particular. A pass without training, an evaluation, yields all its batches: what the program computes from
+   it, and decides by, is of the restored model then, and not of one batch.
 2. The pass that was interrupted yields a single batch, too, counted as the last one that was used. When
    the program asks for the next, it is where it was.
 3. Everything gets its state back, the interrupted passes are begun as they were the first time and
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from sucrose.autopatch.counting import note_skipped
 from sucrose.autopatch.position import OUTSIDE, Event, Position, UnfinishedPass
 from sucrose.autopatch.skipping import make_iterator, skip
+from sucrose.options import current_options
 
 if TYPE_CHECKING:
     import torch
@@ -41,16 +44,27 @@ class ReplayedPass:
         event: that the program asks this pass for a batch.
         saved: what is known of it; None where it was over.
         make: the loader's own ``__iter__``.
+        is_whole: it yields all its batches, not one.
     """
 
     def __init__(
-        self, replay: Replay, loader: DataLoader[Any], event: Event, saved: UnfinishedPass | None, make: Make
+        self,
+        replay: Replay,
+        loader: DataLoader[Any],
+        event: Event,
+        saved: UnfinishedPass | None,
+        make: Make,
+        *,
+        is_whole: bool,
     ) -> None:
         self._replay = replay
         self.loader = loader
         self.event = event
         self.saved = saved
         self.make = make
+        self.is_whole = is_whole
+        self.batches: Any = None
+        """A real iterator of a pass that is replayed as a whole."""
         self.has_yielded = False
         self.is_over = False
         self.source: Any = None
@@ -110,7 +124,8 @@ class Replay:
             return None
         self._begun[key] = number + 1
         saved = self.position.unfinished_pass(key, number)
-        replayed = ReplayedPass(self, loader, Event("next", key, number), saved, make)
+        is_whole = saved is None and key not in self.position.trained and current_options().autopatch_skip == "exact"
+        replayed = ReplayedPass(self, loader, Event("next", key, number), saved, make, is_whole=is_whole)
         self._passes.append(weakref.ref(replayed, self._note_death))
         return replayed
 
@@ -127,6 +142,8 @@ class Replay:
             is_expected = one.event == self.position.event
             self._finish(None if is_expected else f"{one.event.loader} is asked for batch {used} already")
             return self._deliver(one, False)
+        if one.is_whole:
+            return self._next_of_all(one)
         if one.has_yielded:
             self._end(one)
             raise StopIteration
@@ -162,6 +179,15 @@ class Replay:
             taken.append(one)
             pairs.append((saved, one))
         return pairs
+
+    def _next_of_all(self, one: ReplayedPass) -> Any:
+        if one.batches is None:
+            one.batches = one.make(one.loader)
+        try:
+            return next(one.batches)
+        except StopIteration:
+            self._end(one)
+            raise
 
     def _any_batch(self, one: ReplayedPass) -> Any:
         loader, key = one.loader, one.event.loader

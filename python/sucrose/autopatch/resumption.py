@@ -60,6 +60,8 @@ class Resumption:
         self._position: Position | None = None
         self._is_busy = False
         """Torch is called from here, not by the program."""
+        self._is_checked = False
+        """All that has a saved state was made, and fits."""
         self._skipped_files: set[str] = set()
         count_skipped()
 
@@ -78,14 +80,23 @@ class Resumption:
             self._restore(position)
             return
         self.replay = Replay(position, self._finish, self._deliver)
-        self._is_busy = True
-        self._objects.load_modules(self._saved["objects"]["modules"])
-        self._is_busy = False
         logger.warning(
-            "resuming after %d optimizer steps: passes over loaders are cut short until the program is where it was; "
-            "what it reports until then is not of its training",
+            "resuming after %d optimizer steps: training is passed over until the program is where it was, and what it "
+            "reports is of the restored model",
             position.steps,
         )
+
+    def prepare_pass(self) -> None:
+        """A pass is about to be replayed: what the program computes in it is to be of the saved modules.
+
+        Raises:
+            StateMismatchError: the state does not fit to what the program has made.
+        """
+        self._is_busy = True
+        if not self._is_checked and not self._objects.missing(self._saved["objects"]):
+            self._check()
+        self._objects.load_modules(self._saved["objects"]["modules"])
+        self._is_busy = False
 
     def note_use(self, *, is_training: bool) -> None:
         """The program uses what it has made.
@@ -129,6 +140,15 @@ class Resumption:
             self._position = Position.from_state(saved["position"])
         return self._position
 
+    def _check(self) -> None:
+        mismatches = self._objects.mismatches(self._saved["objects"])
+        if mismatches:
+            raise StateMismatchError(
+                f"the program cannot be resumed, it differs from the one that was interrupted: {shorten(mismatches)}. "
+                "Undo the change, or begin anew with another root."
+            )
+        self._is_checked = True
+
     def _finish(self, reason: str | None) -> None:
         assert self.replay is not None
         if reason is not None:
@@ -141,13 +161,8 @@ class Resumption:
 
     def _restore(self, position: Position) -> None:
         self._is_busy = True
+        self._check()
         saved, objects = self._saved, self._objects
-        mismatches = objects.mismatches(saved["objects"])
-        if mismatches:
-            raise StateMismatchError(
-                f"the program cannot be resumed, it differs from the one that was interrupted: {shorten(mismatches)}. "
-                "Undo the change, or begin anew with another root."
-            )
         objects.hold()
         generators = objects.generators
         resumed: list[tuple[UnfinishedPass, ReplayedPass]] = []
@@ -166,5 +181,10 @@ class Resumption:
         self.is_over = True
         self._saved = {}
         count_as_usual()
-        logger.warning("resumed: %d optimizer steps were made, the program trains on", position.steps)
+        on = (
+            "goes on"
+            if position.begun
+            else "has no loader that tells where its loop was: it makes all its steps from here"
+        )
+        logger.warning("resumed: %d optimizer steps were made, the program %s", position.steps, on)
         position.random.apply(generators)

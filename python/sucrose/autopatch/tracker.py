@@ -16,6 +16,7 @@ import torch
 
 from sucrose.autopatch.counting import count_as_usual
 from sucrose.autopatch.gradients import Gradients
+from sucrose.autopatch.interrupts import Interrupts
 from sucrose.autopatch.objects import Objects
 from sucrose.autopatch.position import OUTSIDE, Event
 from sucrose.autopatch.resumption import Resumption
@@ -51,6 +52,7 @@ class Tracker:
         """None where there was no earlier run."""
         self.is_torn = False
         """An optimizer was interrupted in the middle of a step, and nothing has followed."""
+        self._interrupts = Interrupts()
         self._is_program = is_program
         self._find = find
         self._at_boundary = at_boundary
@@ -125,11 +127,12 @@ class Tracker:
         if resumption is not None and (resumption.is_replaying or self._swallows(resumption, key)):
             with torch.enable_grad():
                 return None if closure is None else closure()
-        self.is_torn = True
-        result = self._call(step)
-        self.timeline.note_step(key)
-        self.gradients.note_step(key)
-        self.is_torn = False
+        with self._interrupts:
+            self.is_torn = True
+            result = self._call(step)
+            self.timeline.note_step(key)
+            self.gradients.note_step(key)
+            self.is_torn = False
         return result
 
     def step_scheduler(self, scheduler: Any, step: Callable[[], Any]) -> Any:
@@ -194,6 +197,7 @@ class Tracker:
         if not self._is_program():
             self.turn_off()
             return
+        self._interrupts.watch()
         load = self._find()
         if load is not None:
             self.resumption = Resumption(load, self.objects, self.timeline, self.gradients, self._deliver)
@@ -215,6 +219,7 @@ class Tracker:
             self._enter_boundary(Event("iter", key, self.timeline.begun.get(key, 0)))
             return None
         self._at_boundary()  # nothing is saved there, but the program may have to end
+        resumption.prepare_pass()
         return resumption.replay.begin_pass(key, loader, make)
 
     def _deliver(self, replayed: ReplayedPass, is_boundary: bool) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from functools import cache
 
 from sucrose.errors import ConfigError
@@ -24,6 +25,15 @@ def configured_settings() -> Settings:
     """
     settings = Settings.from_environment(os.environ)
     _set_loglevel(settings.loglevel)
+    if settings.without_effect:
+        logger.warning(
+            "%s: without effect with %s=%s and periodic saving %s: %s",
+            CHECKPOINT_CONFIG,
+            CHECKPOINT_TYPE,
+            settings.type,
+            "enabled" if settings.periodic_saving else "disabled",
+            ", ".join(settings.without_effect),
+        )
     return settings
 
 
@@ -51,7 +61,8 @@ def configured_checkpoints() -> Checkpoints:
 
     if settings.root is not None:
         return LocalCheckpoints(settings.root, keep_last=settings.keep_last)
-    root = default_root()
+    # A script that knows nothing of its state is run with other arguments to train something else.
+    root = default_root(sys.argv[1:] if settings.autopatch else ())
     logger.warning(
         "states of this program are kept in %s; %s='root=...' chooses another place", root, CHECKPOINT_CONFIG
     )

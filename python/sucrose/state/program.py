@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 
 from sucrose.errors import ConfigError
 from sucrose.state.settings import CHECKPOINT_CONFIG
@@ -13,12 +14,15 @@ from sucrose.state.settings import CHECKPOINT_CONFIG
 _MAX_NAME = 60  # characters
 
 
-def default_root() -> str:
+def default_root(arguments: Sequence[str] = ()) -> str:
     """A directory of this program's own, the same each time that it is started.
 
     It lies below ``$XDG_STATE_HOME``, by default ``~/.local/state``, and depends on the path of the
     program's main file; for a program without one, such as ``python -c``, on the working directory.
     Source: XDG Base Directory Specification 0.8.
+
+    Args:
+        arguments: what else tells runs of the program apart.
 
     Raises:
         ConfigError: this user has no home directory.
@@ -37,5 +41,5 @@ def default_root() -> str:
     if stem == "__main__":  # python -m package
         stem = os.path.basename(os.path.dirname(path))
     name = re.sub(r"[^\w.-]", "_", stem)[:_MAX_NAME]
-    identity = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    identity = hashlib.sha256("\0".join([path, *arguments]).encode(errors="surrogateescape")).hexdigest()[:16]
     return os.path.join(state_home, "torch-sucrose", f"{name}-{identity}")

@@ -59,6 +59,7 @@ class Saver:
             if states is None:
                 return False
             self.checkpoints.save(states)
+            logger.info("the states were saved to %s", self.checkpoints.where)
             self._expected_s = time.monotonic() - began
             self.saves += 1
             return True
@@ -149,5 +150,6 @@ class Saver:
         except Exception as error:  # noqa: BLE001 - nobody waits for this save but the next one
             logger.error("saving the states failed: %s: %s", type(error).__name__, error)  # noqa: TRY400
         else:
+            logger.info("the states were saved to %s", self.checkpoints.where)
             self._expected_s = pending.took_s()
             self.saves += 1

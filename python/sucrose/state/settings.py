@@ -47,6 +47,9 @@ _KEYS = (
     "ckpt_service_endpoint",
     "ckpt_service_port",
 )
+_INTERVAL = "periodic_saving_interval"
+_OF_SERVERS = ("job_id", "ckpt_service_endpoint", "ckpt_service_port")
+_WITHOUT_EFFECT = {"local": _OF_SERVERS, "s3": _OF_SERVERS, "remote": ("root",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,8 @@ class Settings:
     loglevel: int | None = None
     """As `logging` counts; None where the variable is not set, which means WARNING."""
     autopatch: bool = False
+    without_effect: tuple[str, ...] = ()
+    """Keys of `LATTICE_CHECKPOINT_CONFIG` that mean nothing beside the other settings."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -76,11 +81,13 @@ class Settings:
             ConfigError: a value is malformed; the message shows it and what is allowed.
         """
         config = _Config(environ.get(CHECKPOINT_CONFIG, ""))
+        kind = _parse_type(environ.get(CHECKPOINT_TYPE, "local"))
+        is_periodic = config.switch("periodic_saving", default=False)
         settings = cls(
-            type=_parse_type(environ.get(CHECKPOINT_TYPE, "local")),
+            type=kind,
             root=config.text("root"),
             atexit_saving=config.switch("atexit_saving", default=True),
-            periodic_saving=config.switch("periodic_saving", default=False),
+            periodic_saving=is_periodic,
             periodic_saving_interval=config.seconds("periodic_saving_interval"),
             keep_last=config.count("keep_last"),
             job_id=config.text("job_id"),
@@ -88,8 +95,9 @@ class Settings:
             ckpt_service_port=config.port("ckpt_service_port", default=6379),
             loglevel=_parse_loglevel(environ.get(LOGLEVEL, "")),
             autopatch=_parse_autopatch(environ.get(AUTOPATCH, "")),
+            without_effect=config.given(_WITHOUT_EFFECT[kind] if is_periodic else (*_WITHOUT_EFFECT[kind], _INTERVAL)),
         )
-        if settings.periodic_saving and settings.periodic_saving_interval is None:
+        if is_periodic and settings.periodic_saving_interval is None:
             raise config.error("periodic_saving=enabled needs periodic_saving_interval=SECONDS beside it")
         return settings
 
@@ -116,6 +124,9 @@ class _Config:
 
     def error(self, message: str) -> ConfigError:
         return ConfigError(f"{CHECKPOINT_CONFIG}={self._text!r}: {message}")
+
+    def given(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(key for key in keys if key in self._values)
 
     def text(self, key: str) -> str | None:
         return self._values.get(key)
