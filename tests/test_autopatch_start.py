@@ -66,7 +66,8 @@ def test_another_value_is_an_error_of_the_import_of_torch_that_says_what_is_allo
 
 def test_python_starts_with_one_line_when_the_package_is_broken(run: Run, tmp_path: Path) -> None:
     broken = "import sys; sys.modules['sucrose.autopatch.import_hook'] = None\n"
-    result = run("-c", broken + AT_START + "print('started')", LATTICE_AUTOPATCH="torch")
+    # -S: where the package is installed its own .pth file would come first.
+    result = run("-S", "-c", broken + AT_START + "print('started')", LATTICE_AUTOPATCH="torch")
     assert result.stdout == "started\n"
     assert result.stderr.startswith("sucrose: LATTICE_AUTOPATCH has no effect: ")
     assert result.stderr.count("\n") == 1
