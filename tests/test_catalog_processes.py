@@ -10,7 +10,7 @@ import pytest
 import torch
 from warm_python import WarmPython
 
-from sucrose import Catalog, StateDict
+from sucrose import Catalog, Snapshot, StateDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,3 +220,50 @@ run(worker, worker)
     assert done.returncode == 0, done.stderr
     assert Catalog(root).steps() == [0]
     assert len(Catalog(root).quarantined()) == 24
+
+
+def test_of_two_processes_that_take_a_snapshot_to_one_path_one_is_refused(warm_python: WarmPython, root: Path) -> None:
+    program = """
+from sucrose import Snapshot
+taken = root + ".taken"
+
+def worker(value):
+    for step in range(ROUNDS):
+        try:
+            Snapshot.take(f"{root}.paths/{step}", state(value), durable=False)
+        except FileExistsError:
+            refused = True
+        else:
+            refused = False
+        with open(f"{taken}.{value}", "a") as file:
+            file.write(f"{int(not refused)}")
+
+run(lambda: worker(1), lambda: worker(2))
+"""
+    run(warm_python, program, root)
+    taken = [Path(f"{root}.taken.{value}").read_text() for value in (1, 2)]
+    for step in range(25):
+        snapshot = Snapshot(f"{root}.paths/{step}")
+        value = snapshot.read_object("0/state/value")
+        assert snapshot.verify()
+        assert [one[step] for one in taken] == (["1", "0"] if value == 1 else ["0", "1"])
+    assert sorted(os.listdir(f"{root}.paths")) == sorted(map(str, range(25)))
+
+
+def test_two_processes_that_replace_one_snapshot_leave_one_of_theirs_whole(warm_python: WarmPython, root: Path) -> None:
+    program = """
+from sucrose import Snapshot
+
+def worker(value):
+    for step in range(ROUNDS):
+        Snapshot.take(root + ".one/path", state(value), durable=False, overwrite=True)
+
+run(lambda: worker(1), lambda: worker(2))
+"""
+    run(warm_python, program, root)
+    snapshot = Snapshot(f"{root}.one/path")
+    assert snapshot.verify()
+    found = state(0)
+    snapshot.restore(found)
+    assert found["state"]["tensor"].eq(found["state"]["value"]).all()
+    assert os.listdir(f"{root}.one") == ["path"]
