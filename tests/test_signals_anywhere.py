@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from sucrose import Snapshot, StateDict
 from sucrose.snapshot.process_end import COMMITS
+from sucrose.snapshot.thread_start import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,3 +144,34 @@ def test_a_handler_may_save_and_wait_in_the_middle_of_a_save(
         came = signal.came
     assert Snapshot(tmp_path / "s").read_object("0/state/value") == moment
     assert Snapshot(tmp_path / "of the handler").verify()
+
+
+def test_ctrl_c_anywhere_in_the_start_of_a_thread_leaves_no_thread_that_never_ends() -> None:
+    ran: list[int] = []
+    left = 0
+
+    def raise_at_last(frame: object, event: str, argument: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise KeyboardInterrupt
+
+    was_interrupted = True
+    moments = 0
+    while was_interrupted:
+        moments += 1
+        left = moments
+        sys.setprofile(raise_at_last)
+        try:
+            start_thread(partial(ran.append, moments), "started-anywhere")
+            was_interrupted = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+    deadline = time.monotonic() + 20
+    while any(thread.name == "started-anywhere" for thread in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [thread for thread in threading.enumerate() if thread.name == "started-anywhere"]
+    assert ran[-1] == moments
+    assert moments > 3

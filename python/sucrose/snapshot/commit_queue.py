@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from sucrose.errors import CancelledError, NotDurableError
 from sucrose.snapshot.main_thread import main_thread_has_ended
+from sucrose.snapshot.thread_start import start_thread
 
 if TYPE_CHECKING:
     from sucrose.formats.manifest import SnapshotMetadata
@@ -153,15 +154,8 @@ class CommitQueue:
         if not self._takes or self._at_work.locked():
             return
         # Two threads that come here at once start two workers, of which one returns at once.
-        if not main_thread_has_ended():
-            try:
-                threading.Thread(target=self._work, name="sucrose-commit", daemon=False).start()
-            except RuntimeError as error:  # too many threads, or the interpreter does not start any more
-                if error.__context__ is not None:  # Ctrl-C, of which threading makes this
-                    raise error.__context__ from None
-            else:
-                return
-        self._work()
+        if main_thread_has_ended() or not start_thread(self._work, "sucrose-commit"):
+            self._work()
 
     def _work(self) -> None:
         # Who finds the lock taken may leave: its holder looks at the takes once more after releasing it.

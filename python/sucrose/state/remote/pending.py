@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from sucrose.errors import ForkError
 from sucrose.snapshot.main_thread import main_thread_has_ended
+from sucrose.snapshot.thread_start import start_thread
 
 _LOOK_AGAIN_S = 0.1
 
@@ -37,11 +38,8 @@ class PendingUpload:
         self._has_ended = False
         self._waiters: deque[threading.Lock] = deque()
         """Held locks of threads that wait for the end."""
-        if not main_thread_has_ended():
-            with suppress(RuntimeError):  # too many threads, or the interpreter starts no more
-                threading.Thread(target=self._run, name="sucrose-upload", daemon=False).start()
-                return
-        self._run()
+        if main_thread_has_ended() or not start_thread(self._run, "sucrose-upload"):
+            self._run()
 
     def done(self) -> bool:
         """Whether it has ended.
