@@ -164,6 +164,7 @@ def test_ctrl_c_anywhere_in_the_start_of_a_thread_leaves_no_thread_that_never_en
         sys.setprofile(raise_at_last)
         try:
             start_thread(partial(ran.append, moments), "started-anywhere")
+            left = 0
             was_interrupted = False
         except KeyboardInterrupt:
             pass
