@@ -16,11 +16,14 @@ CSRC = REPOSITORY / "csrc"
 LAYERS: list[set[str]] = [
     {"errors"},
     {"options"},
-    {"engine", "storage", "formats"},
+    {"engine", "storage", "formats", "config"},
     {"snapshot"},
     {"catalog"},
     {"state"},
-    {"autopatch", "scenario"},
+    {"data_order"},
+    {"autopatch", "scenarios"},
+    {"post"},
+    {"overview"},
     {"cli"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -124,7 +127,7 @@ def test_only_the_engine_imports_the_native_core(path: Path) -> None:
     assert part_of(path) == "engine" or "_core" not in imported_parts(path)
 
 
-@pytest.mark.parametrize("path", in_parts("engine", "storage", "formats"), ids=name_of)
+@pytest.mark.parametrize("path", in_parts("engine", "storage", "formats", "config"), ids=name_of)
 def test_the_lower_layers_know_nothing_of_torch(path: Path) -> None:
     assert "torch" not in {module.split(".")[0] for module in imported_modules(path)}
 

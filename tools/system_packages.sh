@@ -21,6 +21,7 @@ is_present() {
     doctest-dev) has_header doctest/doctest.h ;;
     fio) fio --version ;;
     redis-server) redis-server --version ;;
+    chromium) command -v chromium chromium-browser google-chrome ;;
     *) return 1 ;;
   esac >/dev/null 2>&1
 }

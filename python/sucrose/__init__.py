@@ -1,23 +1,42 @@
 """Checkpoints for PyTorch: application state to storage and back at the speed of the hardware.
 
 `Snapshot` saves and restores whole applications, in the background where wanted, `Catalog` keeps many
-snapshots in a folder, `save` and `load` are for single files that torch reads too. Importing this
-package is light; each name brings in what it needs when it is first used.
+snapshots in a folder, `save` and `load` are for single files that torch reads too. `scenario` begins an
+experiment, with its configuration, checkpoints, epochs and logs. Importing this package is light; each
+name brings in what it needs when it is first used.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sucrose import post as post
     from sucrose.catalog.catalog import Catalog as Catalog
     from sucrose.catalog.collecting import CollectReport as CollectReport
     from sucrose.catalog.generation import Generation as Generation
     from sucrose.catalog.pending import PendingGeneration as PendingGeneration
     from sucrose.catalog.retention import Retention as Retention
     from sucrose.engine import build_info as build_info
+    from sucrose.scenarios.checkpoint_names import find_latest_epoch as find_latest_epoch
+    from sucrose.scenarios.current import auto_get_scenario as auto_get_scenario
+    from sucrose.scenarios.current import get_current_scenario as get_current_scenario
+    from sucrose.scenarios.functions import epoch_range as epoch_range
+    from sucrose.scenarios.functions import find_last_epoch as find_last_epoch
+    from sucrose.scenarios.functions import get_current_step as get_current_step
+    from sucrose.scenarios.functions import load_state_dict as load_state_dict
+    from sucrose.scenarios.functions import log as log
+    from sucrose.scenarios.functions import partial as partial
+    from sucrose.scenarios.functions import save_state_dict as save_state_dict
+    from sucrose.scenarios.functions import scenario as scenario
+    from sucrose.scenarios.functions import start_project as start_project
+    from sucrose.scenarios.functions import start_pytorch_tensorboard as start_pytorch_tensorboard
+    from sucrose.scenarios.functions import step as step
+    from sucrose.scenarios.functions import track as track
+    from sucrose.scenarios.scenario import Scenario as Scenario
     from sucrose.snapshot.pending import PendingSnapshot as PendingSnapshot
     from sucrose.snapshot.restore import RestoreReport as RestoreReport
     from sucrose.snapshot.rng_state import RNGState as RNGState
@@ -38,6 +57,9 @@ if TYPE_CHECKING:
     from sucrose.state.stopping import should_stop as should_stop
     from sucrose.state.symbolic import StateSymbolicManager as StateSymbolicManager
 
+logger = logging.getLogger(__name__)
+"""The parent of all loggers of this package."""
+
 _HOME = {
     "BaseStateManager": "sucrose.state.managers",
     "Catalog": "sucrose.catalog.catalog",
@@ -50,6 +72,7 @@ _HOME = {
     "RNGState": "sucrose.snapshot.rng_state",
     "RestoreReport": "sucrose.snapshot.restore",
     "Retention": "sucrose.catalog.retention",
+    "Scenario": "sucrose.scenarios.scenario",
     "Snapshot": "sucrose.snapshot.snapshot",
     "StateClosureManager": "sucrose.state.managers",
     "StateCopyManager": "sucrose.state.managers",
@@ -60,10 +83,26 @@ _HOME = {
     "StateSymbolicManager": "sucrose.state.symbolic",
     "Stateful": "sucrose.snapshot.stateful",
     "VerifyReport": "sucrose.snapshot.verify",
+    "auto_get_scenario": "sucrose.scenarios.current",
     "build_info": "sucrose.engine",
+    "epoch_range": "sucrose.scenarios.functions",
+    "find_last_epoch": "sucrose.scenarios.functions",
+    "find_latest_epoch": "sucrose.scenarios.checkpoint_names",
+    "get_current_scenario": "sucrose.scenarios.current",
+    "get_current_step": "sucrose.scenarios.functions",
     "load": "sucrose.snapshot.single_file",
+    "load_state_dict": "sucrose.scenarios.functions",
+    "log": "sucrose.scenarios.functions",
+    "partial": "sucrose.scenarios.functions",
+    "post": "sucrose",
     "save": "sucrose.snapshot.single_file",
+    "save_state_dict": "sucrose.scenarios.functions",
+    "scenario": "sucrose.scenarios.functions",
     "should_stop": "sucrose.state.stopping",
+    "start_project": "sucrose.scenarios.functions",
+    "start_pytorch_tensorboard": "sucrose.scenarios.functions",
+    "step": "sucrose.scenarios.functions",
+    "track": "sucrose.scenarios.functions",
 }
 
 __all__ = [
@@ -78,6 +117,7 @@ __all__ = [
     "RNGState",
     "RestoreReport",
     "Retention",
+    "Scenario",
     "Snapshot",
     "StateClosureManager",
     "StateCopyManager",
@@ -88,10 +128,27 @@ __all__ = [
     "StateSymbolicManager",
     "Stateful",
     "VerifyReport",
+    "auto_get_scenario",
     "build_info",
+    "epoch_range",
+    "find_last_epoch",
+    "find_latest_epoch",
+    "get_current_scenario",
+    "get_current_step",
     "load",
+    "load_state_dict",
+    "log",
+    "logger",
+    "partial",
+    "post",
     "save",
+    "save_state_dict",
+    "scenario",
     "should_stop",
+    "start_project",
+    "start_pytorch_tensorboard",
+    "step",
+    "track",
 ]
 
 
@@ -101,7 +158,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = getattr(import_module(home), name) if home != __name__ else import_module(f"{home}.{name}")
     globals()[name] = value
     return value
 

@@ -12,7 +12,8 @@ SucroseError
 ├── CancelledError                            the save was cancelled, and nothing was committed
 ├── CudaError                                 the CUDA driver refused a call
 ├── ForkError                                 an engine or a pending save was used in a forked child
-└── ConfigError (ValueError)                  an option or environment variable has a bad value
+└── ConfigError (ValueError)                  an option, environment variable or configuration has a bad value
+    └── UnknownFieldError (KeyError)          a configuration has no such field
 
 Every error carries what it is about: `path`, `key` and `offset` are None where they do not apply.
 """
@@ -91,4 +92,31 @@ class ForkError(SucroseError):
 
 
 class ConfigError(SucroseError, ValueError):
-    """An option or environment variable has a value that is not allowed."""
+    """An option, an environment variable or a field of a configuration has a value that is not allowed."""
+
+
+class UnknownFieldError(ConfigError, KeyError):
+    """A configuration has no field of that name; `key` is the name.
+
+    Attributes:
+        domains: those that were searched, nearest first.
+        nearest: the field that may have been meant, or None.
+    """
+
+    domains: tuple[str, ...]
+    nearest: str | None
+
+    def __init__(
+        self,
+        *args: object,
+        path: str | None = None,
+        key: str | None = None,
+        domains: tuple[str, ...] = (),
+        nearest: str | None = None,
+    ) -> None:
+        super().__init__(*args, path=path, key=key)
+        self.domains = domains
+        self.nearest = nearest
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # that of KeyError would be a name in quotes

@@ -11,8 +11,8 @@ import torch
 from sucrose.autopatch.matching import match
 from sucrose.autopatch.modules import fingerprint, load_module, module_mismatches, module_states, roots
 from sucrose.autopatch.optimizers import load_optimizer, optimizer_mismatches, optimizer_state, parameters_of
-from sucrose.autopatch.random_states import RandomStates, generators_of
 from sucrose.autopatch.registry import Registry
+from sucrose.data_order.random_states import RandomStates, generators_of
 
 _LISTED = 5  # mismatches in a message
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sucrose.autopatch.random_states import RandomStates
+from sucrose.data_order.random_states import RandomStates
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from sucrose.autopatch.counting import note_skipped
 from sucrose.autopatch.position import OUTSIDE, Event, Position, UnfinishedPass
-from sucrose.autopatch.skipping import make_iterator, skip
 from sucrose.options import current_options
 
 if TYPE_CHECKING:
-    import torch
     from torch.utils.data import DataLoader
 
 logger = logging.getLogger(__name__)
@@ -216,22 +214,6 @@ class Replay:
         """Whether all passes of the earlier run have begun, and those that were over are over."""
         has_begun = all(self._begun.get(key, 0) >= number for key, number in self.position.begun.items())
         return has_begun and not self._under_way()
-
-
-def restart(saved: UnfinishedPass, one: ReplayedPass, generators: dict[str, torch.Generator]) -> None:
-    """Makes the real iterator of an interrupted pass, and brings it to its place."""
-    loader = one.loader
-    load_own = getattr(loader, "load_state_dict", None)
-    saved.start.apply(generators)
-    if saved.own is not None and load_own is not None:
-        load_own(copy.deepcopy(saved.own))
-        one.source = one.make(loader)
-        return
-    source, count = make_iterator(one.make, loader, saved.used)
-    if saved.first is not None:
-        saved.first.apply(generators)
-    skip(loader, source, count)
-    one.source = source
 
 
 def _copy(batch: Any) -> Any:

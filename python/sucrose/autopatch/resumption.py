@@ -12,8 +12,9 @@ from sucrose.autopatch.counting import count_as_usual, count_skipped
 from sucrose.autopatch.gradients import Gradients
 from sucrose.autopatch.objects import Objects, shorten
 from sucrose.autopatch.position import OUTSIDE, Position, UnfinishedPass
-from sucrose.autopatch.replay import Replay, ReplayedPass, restart
+from sucrose.autopatch.replay import Replay, ReplayedPass
 from sucrose.autopatch.timeline import Timeline
+from sucrose.data_order.restarting import restart
 from sucrose.errors import FormatVersionError, StateMismatchError
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class Resumption:
         if self.replay is not None:
             resumed = self.replay.interrupted_passes()
         for unfinished, replayed in resumed:
-            restart(unfinished, replayed, generators)
+            replayed.source = restart(unfinished, replayed.loader, replayed.make, generators)
         objects.load(saved["objects"])
         self._timeline.resume(position)
         for unfinished, replayed in resumed:

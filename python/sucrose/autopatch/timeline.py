@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sucrose.autopatch.position import OUTSIDE, Event, Position, UnfinishedPass
-from sucrose.autopatch.random_states import RandomStates
+from sucrose.data_order.random_states import RandomStates
 
 Begun = Mapping[str, int]
 """Of each loader, how many passes."""

@@ -6,16 +6,50 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar
 
 from sucrose.errors import ConfigError
-
-if TYPE_CHECKING:
-    from sucrose.catalog.generation import Generation
 
 _HOUR_NS = 3600 * 10**9
 _DAY_NS = 24 * _HOUR_NS
 _RULES = ("keep_last", "keep_every", "keep_hourly", "keep_daily")
+
+
+class Candidate(Protocol):
+    """What the rules look at; a `Generation` is one."""
+
+    @property
+    def id(self) -> str:
+        """Names it among the others."""
+        ...
+
+    @property
+    def order(self) -> Any:
+        """Sorts candidates from the oldest to the newest."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """For `Retention.keep_every`."""
+        ...
+
+    @property
+    def committed_ns(self) -> int:
+        """When it was written, in nanoseconds since 1970."""
+        ...
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is kept whatever the rules say."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """For `Retention.keep_best`."""
+        ...
+
+
+_Candidate = TypeVar("_Candidate", bound=Candidate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +92,9 @@ class Retention:
         """Whether there is no rule."""
         return self.keep_best is None and all(getattr(self, rule) is None for rule in _RULES)
 
-    def kept(self, generations: Iterable[Generation]) -> set[str]:
+    def kept(self, generations: Iterable[Candidate]) -> set[str]:
         """Ids of those of a catalog's generations that are kept."""
-        newest_first = sorted(generations, key=attrgetter("order"), reverse=True)
+        newest_first = _newest_first(generations)
         if self.keeps_all:
             return {generation.id for generation in newest_first}
         kept = newest_first[: self.keep_last or 1]
@@ -76,8 +110,12 @@ class Retention:
                 newest_first, lambda generation: generation.committed_ns // _DAY_NS, self.keep_daily
             )
         if self.keep_best is not None:
-            kept += _best(newest_first, *self.keep_best)
+            kept += self.best(newest_first)
         return {generation.id for generation in kept}
+
+    def best(self, generations: Iterable[_Candidate]) -> list[_Candidate]:
+        """Those that `keep_best` keeps, the best first; none without that rule."""
+        return [] if self.keep_best is None else _best(_newest_first(generations), *self.keep_best)
 
 
 def retention_of(keep: Retention | int | None, rules: Mapping[str, object]) -> Retention:
@@ -111,17 +149,21 @@ def _checked_best(best: object) -> tuple[str, int, str]:
     return best[0], best[1], mode
 
 
+def _newest_first(generations: Iterable[_Candidate]) -> list[_Candidate]:
+    return sorted(generations, key=attrgetter("order"), reverse=True)
+
+
 def _latest_of_each(
-    newest_first: list[Generation], period_of: Callable[[Generation], Hashable], count: int
-) -> list[Generation]:
+    newest_first: list[_Candidate], period_of: Callable[[_Candidate], Hashable], count: int
+) -> list[_Candidate]:
     """Of each period its last commit; of the last `count` periods that have any."""
-    latest: dict[Hashable, Generation] = {}
+    latest: dict[Hashable, _Candidate] = {}
     for generation in sorted(newest_first, key=attrgetter("committed_ns"), reverse=True):  # stable
         latest.setdefault(period_of(generation), generation)
     return list(latest.values())[:count]
 
 
-def _best(newest_first: list[Generation], metric: str, count: int, mode: str = "min") -> list[Generation]:
+def _best(newest_first: list[_Candidate], metric: str, count: int, mode: str = "min") -> list[_Candidate]:
     rated = [generation for generation in newest_first if not math.isnan(generation.metrics.get(metric, math.nan))]
     sign = 1 if mode == "min" else -1
     return sorted(rated, key=lambda generation: sign * generation.metrics[metric])[:count]  # stable

@@ -24,8 +24,12 @@ _DAMAGE_ERRNOS = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
 _MISSING_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
 
-def check_structure(storage: LocalDirectory) -> SnapshotIndex:
+def check_structure(storage: LocalDirectory, record_file: str | None = GENERATION_FILE) -> SnapshotIndex:
     """Checks the small files by their digests, and that all others are there with their sizes.
+
+    Args:
+        storage: the snapshot.
+        record_file: name of a small file besides metadata and index that it has to have, if any.
 
     Returns:
         The index, for `check_contents`.
@@ -52,11 +56,24 @@ def check_structure(storage: LocalDirectory) -> SnapshotIndex:
         nbytes = storage.size(name)
         if nbytes != record.nbytes:
             raise CorruptionError(f"{path} has {nbytes} bytes, expected {record.nbytes}", path=path)
-    own = index.files.get(GENERATION_FILE)
-    if own is None or not _matches(storage.read(GENERATION_FILE), own):
-        path = storage.path_of(GENERATION_FILE)
-        raise CorruptionError(f"{path} is not the one that the index belongs to", path=path)
+    if record_file is not None:
+        read_indexed(storage, index, record_file)
     return index
+
+
+def read_indexed(storage: LocalDirectory, index: SnapshotIndex, name: str) -> bytes:
+    """A small file, checked by its digest.
+
+    Raises:
+        CorruptionError: the index does not know it, or it was changed.
+        OSError: it cannot be read.
+    """
+    own = index.files.get(name)
+    data = b"" if own is None else storage.read(name)
+    if own is None or not _matches(data, own):
+        path = storage.path_of(name)
+        raise CorruptionError(f"{path} is not the one that the index belongs to", path=path)
+    return data
 
 
 def check_contents(storage: LocalDirectory, index: SnapshotIndex, engine: Engine) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sucrose.catalog.checked_listing import checked_listing
-from sucrose.cli.formatting import metric_value, nbytes_text, printable, tell, time_text, write_json
+from sucrose.cli.formatting import metric_value, metrics_text, nbytes_text, show_table, tell, time_text, write_json
 from sucrose.cli.other_snapshots import count_other_snapshots
 from sucrose.cli.roots import open_catalog
 
@@ -72,7 +72,7 @@ def _generation(generation: Generation) -> dict[str, Any]:
 def _show(content: dict[str, Any]) -> None:
     rows = [_row(generation) for generation in content["generations"]]
     if rows:
-        _show_table([_HEAD, *rows])
+        show_table([_HEAD, *rows], to_the_right=_TO_THE_RIGHT)
     else:
         tell("no generations")
     others = content["other_snapshots"]
@@ -86,23 +86,11 @@ def _show(content: dict[str, Any]) -> None:
 
 
 def _row(generation: dict[str, Any]) -> tuple[str, ...]:
-    metrics = " ".join(f"{printable(name)}={float(value):.6g}" for name, value in generation["metrics"].items())
     return (
         str(generation["step"]),
         generation["committed"],
         nbytes_text(generation["nbytes"]),
         "pinned" if generation["pinned"] else generation["state"],
         generation["name"],
-        metrics,
+        metrics_text(generation["metrics"]),
     )
-
-
-def _show_table(rows: list[tuple[str, ...]]) -> None:
-    """Whole lines, however narrow the terminal: what is cut off can neither be copied nor searched for."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if head in _TO_THE_RIGHT else cell.ljust(width)
-            for head, cell, width in zip(_HEAD, row, widths, strict=True)
-        ]
-        tell("  ".join(cells).rstrip())

@@ -15,9 +15,15 @@ from typing import Annotated
 
 import typer
 
+from sucrose.cli.compare import compare
+from sucrose.cli.explain import explain
 from sucrose.cli.formatting import printable, tell
 from sucrose.cli.gc import gc
 from sucrose.cli.ls import ls
+from sucrose.cli.plot import plot
+from sucrose.cli.report import report
+from sucrose.cli.run import RunCommand, run
+from sucrose.cli.runs import runs
 
 app = typer.Typer(
     name="sucrose",
@@ -29,6 +35,12 @@ app = typer.Typer(
 )
 app.command()(ls)
 app.command()(gc)
+app.command()(plot)
+app.command()(report)
+app.command(cls=RunCommand)(run)
+app.command()(explain)
+app.command()(runs)
+app.command()(compare)
 
 
 @dataclass(slots=True)

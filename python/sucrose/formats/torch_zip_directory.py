@@ -7,6 +7,7 @@ central directory against the local headers, each record against its neighbours.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -103,6 +104,37 @@ def locate(member: Member, head: bytes | bytearray, path: str) -> int:
 def head_nbytes(member: Member) -> int:
     """How much of a record's local header `locate` needs."""
     return layout.LOCAL_HEADER.size + len(member.name.encode())
+
+
+def read_member(read_at: ReadAt, member: Member, path: str, *, verify: bool = True) -> bytes:
+    """All bytes of a small record.
+
+    Raises:
+        CorruptionError: as `locate`; or the bytes are not those that were saved, where `verify` asks.
+    """
+    offset = locate(member, read_at(member.header_offset, head_nbytes(member)), path)
+    content = read_at(offset, member.nbytes)
+    if verify:
+        check_crc32(member, zlib.crc32(content), path)
+    return content
+
+
+def check_crc32(member: Member, crc32: int, path: str) -> None:
+    """Compares the checksum of a record's bytes with the one that the file has of them.
+
+    Raises:
+        CorruptionError: they differ.
+    """
+    if crc32 == member.crc32:
+        return
+    raise CorruptionError(
+        f"record {member.name!r} of {path}: CRC-32 {crc32:08x} != {member.crc32:08x} of the {member.nbytes} bytes at "
+        f"offset {member.offset}. The file was changed after it was saved; restore another copy, or pass "
+        "verify=False to sucrose.load for what is left of it.",
+        path=path,
+        key=member.name,
+        offset=member.offset,
+    )
 
 
 class _Directory:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import zlib
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,14 @@ import torch
 
 from sucrose.engine import Extents, get_engine
 from sucrose.errors import CorruptionError
-from sucrose.formats.torch_zip_directory import Member, head_nbytes, locate, looks_like_zip, read_directory
+from sucrose.formats.torch_zip_directory import (
+    Member,
+    check_crc32,
+    locate,
+    looks_like_zip,
+    read_directory,
+    read_member,
+)
 from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.tensors import buffer_address, storage_address
 from sucrose.snapshot.torch_unpickle import unpickle
@@ -83,7 +89,7 @@ class Archive:
             _, crc32s = self._read_records(members, found, contents)
         if self._verify:
             for member, crc in zip(members, crc32s, strict=True):
-                self._check(member, crc)
+                check_crc32(member, crc, self._path)
 
     def _read_records(
         self, members: list[Member], begins: list[int], contents: Extents
@@ -118,21 +124,7 @@ class Archive:
         return found, result.crc32s[1::2]
 
     def _content(self, member: Member) -> bytes:
-        head = self._read_at(member.header_offset, head_nbytes(member))
-        content = self._read_at(locate(member, head, self._path), member.nbytes)
-        if self._verify:
-            self._check(member, zlib.crc32(content))
-        return content
-
-    def _check(self, member: Member, crc: int) -> None:
-        if crc == member.crc32:
-            return
-        message = (
-            f"record {member.name!r} of {self._path}: CRC-32 {crc:08x} != {member.crc32:08x} of the "
-            f"{member.nbytes} bytes at offset {member.offset}. The file was changed after it was "
-            f"saved; restore another copy, or pass verify=False to load what is left of it."
-        )
-        raise CorruptionError(message, path=self._path, key=member.name, offset=member.offset)
+        return read_member(self._read_at, member, self._path, verify=self._verify)
 
     def _has_checksums(self) -> bool:
         # torch.serialization.set_crc32_options(False) leaves every field 0. No damage does that.

@@ -17,8 +17,10 @@ import errno
 import io
 import os
 import pickle
+import re
 import secrets
 import stat
+import struct
 import sys
 from array import array
 from typing import TYPE_CHECKING, Any
@@ -35,10 +37,12 @@ from sucrose.snapshot.torch_pickle import StoragePickler
 from sucrose.snapshot.torch_unpickle import MapLocation, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _PICKLE_MAGIC = b"\x80"
 """How files of torch before 1.6 begin: they are several pickles in a row."""
+
+_TORCH_ON_DAMAGE = re.compile("unexpected EOF|corrupt|PytorchStreamReader|Invalid protocol|storage has wrong byte size")
 
 
 def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> None:
@@ -65,6 +69,27 @@ def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> 
         {'weight': tensor([1., 1., 1.])}
     """
     target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    short = os.fsdecode(os.fsencode(name)[:200])  # leaves room for the suffix in any file system
+    temporary = os.path.join(folder, f".{short}.tmp-{secrets.token_hex(8)}")
+    save_with_records(obj, target, {}, temporary=temporary, durable=durable)
+
+
+def save_with_records(
+    obj: object, target: str, records: Mapping[str, bytes], *, temporary: str, durable: bool = True
+) -> None:
+    """Like `save`, with small records of others in the file, which whoever loads `obj` does not see.
+
+    Args:
+        obj: anything that `torch.save` can save.
+        target: the file; links in the path are not followed.
+        records: contents by name; the names must be none of the format's.
+        temporary: where the file is written first, on the same file system.
+        durable: return only when the file would survive a power cut.
+
+    Raises:
+        Exception: as `save`.
+    """
     _check_target(target)
     engine = get_engine()
     pickled = io.BytesIO()
@@ -72,8 +97,8 @@ def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> 
         pickler = StoragePickler(pickled)
         pickler.dump(obj)
     storages = [_on_host(storage) for storage in pickler.storages]
-    layout = _plan(engine, pickled.getvalue(), storages)
-    _write(engine, target, _extents(layout, storages), durable=durable)
+    layout = _plan(engine, pickled.getvalue(), storages, records)
+    _write(engine, target, temporary, _extents(layout, storages), durable=durable)
 
 
 def load(
@@ -126,7 +151,9 @@ def _check_target(target: str) -> None:
             raise StorageError(errno.EINVAL, "not a regular file, which a save would replace", target)
 
 
-def _plan(engine: Engine, pickled: bytes, storages: Sequence[torch.UntypedStorage]) -> torch_zip.Layout:
+def _plan(
+    engine: Engine, pickled: bytes, storages: Sequence[torch.UntypedStorage], extra: Mapping[str, bytes]
+) -> torch_zip.Layout:
     sources = Extents()
     for storage in storages:
         sources.append(storage_address(storage), storage.nbytes())
@@ -136,6 +163,7 @@ def _plan(engine: Engine, pickled: bytes, storages: Sequence[torch.UntypedStorag
     records = [
         torch_zip.inline("archive/data.pkl", pickled),
         torch_zip.inline("archive/byteorder", sys.byteorder.encode()),
+        *(torch_zip.inline(f"archive/{name}", content) for name, content in extra.items()),
     ]
     records += [
         torch_zip.Record(name=f"archive/data/{key}", nbytes=nbytes, crc32=crc)
@@ -162,10 +190,7 @@ def _extents(layout: torch_zip.Layout, storages: Sequence[torch.UntypedStorage])
     return extents
 
 
-def _write(engine: Engine, target: str, extents: Extents, *, durable: bool) -> None:
-    folder, name = os.path.split(target)
-    short = os.fsdecode(os.fsencode(name)[:200])  # leaves room for the suffix in any file system
-    temporary = os.path.join(folder, f".{short}.tmp-{secrets.token_hex(8)}")
+def _write(engine: Engine, target: str, temporary: str, extents: Extents, *, durable: bool) -> None:
     ticket = engine.write(temporary, extents, digest=False, durable=durable)
     try:
         ticket.wait()
@@ -179,7 +204,7 @@ def _write(engine: Engine, target: str, extents: Extents, *, durable: bool) -> N
         raise
     if durable:
         try:
-            engine.sync([folder])
+            engine.sync([os.path.dirname(target)])
         except OSError as error:
             raise NotDurableError(
                 error.errno,
@@ -198,11 +223,41 @@ def _load_by_torch(fd: int, path: str, map_location: MapLocation, *, weights_onl
     """Everything that is not an archive of today: legacy files, TorchScript, the meta device."""
     if not os.pread(fd, 4, 0).startswith((_PICKLE_MAGIC, torch_zip.LOCAL_MAGIC)):
         raise CorruptionError(f"{path} was not written by torch.save.", path=path)
+    return load_by_torch(path, map_location=map_location, weights_only=weights_only)
+
+
+def load_by_torch(path: str, *, map_location: MapLocation = None, weights_only: bool = True, **options: Any) -> Any:
+    """What `torch.load` makes of a file, with the errors of `load`.
+
+    Args:
+        path: the file.
+        map_location: as for `load`.
+        weights_only: as for `load`.
+        options: any other of `torch.load`'s.
+    """
+    failures: list[Exception] = []  # of the caller's `map_location`; they say nothing of the file
+    if callable(map_location):
+        map_location = _noting(failures, map_location)
     try:
-        return torch.load(path, map_location=map_location, weights_only=weights_only)
-    except EOFError as error:
-        raise CorruptionError(f"{path} ends early.", path=path) from error
+        return torch.load(path, map_location=map_location, weights_only=weights_only, **options)
     except pickle.UnpicklingError as error:
         if weights_only:
             raise refusal(path, error) from error
         raise CorruptionError(f"{path} was not written by torch.save.", path=path) from error
+    except (EOFError, LookupError, UnicodeError, AssertionError, struct.error, RuntimeError) as error:
+        # Torch has no type of its own for damage; of devices that are missing it speaks in other words.
+        reason = str(error).partition("\n")[0]
+        if error in failures or (isinstance(error, RuntimeError) and _TORCH_ON_DAMAGE.search(reason) is None):
+            raise
+        raise CorruptionError(f"{path} ends early or was changed: {error!r}.", path=path) from error
+
+
+def _noting(failures: list[Exception], decide: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    def asked(storage: Any, location: str) -> Any:
+        try:
+            return decide(storage, location)
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    return asked

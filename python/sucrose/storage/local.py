@@ -77,7 +77,7 @@ class StagedDirectory(LocalDirectory):
     def __init__(self, target: str) -> None:
         self.target = os.path.abspath(target)
         self._parent, name = os.path.split(self.target)
-        self._new_parents = _make_parents(self._parent)
+        self._new_parents = make_parents(self._parent)
         self._lease: Lease | None = None
         is_made = False
         while not is_made:  # between the making and the lease somebody may take it for a dead writer's
@@ -197,8 +197,8 @@ def _remove(path: str, owner: int) -> None:
             raise error.__context__ from None
 
 
-def _make_parents(directory: str) -> list[str]:
-    """Makes `directory`; returns the directories that got a new entry by that."""
+def make_parents(directory: str) -> list[str]:
+    """Makes `directory`; returns the directories that got a new entry by that, for an fsync."""
     changed: list[str] = []
     missing = directory
     while not os.path.lexists(missing):

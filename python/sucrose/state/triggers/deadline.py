@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+from sucrose.state.triggers.participants import expected_s
 from sucrose.state.triggers.process import PROCESS
 
 _POLL_S = 0.1
@@ -45,9 +46,9 @@ def _watch(signalled_at: float | None) -> None:
 
 
 def _needed_s() -> float:
-    """For the last save, and one in flight before it."""
+    """For the last saves, and one in flight before them."""
+    needed_s = PROCESS.grace_s * _MARGIN + expected_s()
     saver = PROCESS.saver
-    if saver is None:
-        return PROCESS.grace_s * _MARGIN
-    saves = 2 if saver.in_flight() else 1
-    return saves * saver.expected_s() + PROCESS.grace_s * _MARGIN
+    if saver is not None:
+        needed_s += (2 if saver.in_flight() else 1) * saver.expected_s()
+    return needed_s

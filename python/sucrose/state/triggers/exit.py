@@ -12,6 +12,7 @@ import multiprocessing.util
 
 import sucrose.snapshot.process_end  # noqa: F401 - its handler is registered before ours, and runs after
 from sucrose.state.triggers.last_save import end_process, is_saved_already, save_for_the_last_time
+from sucrose.state.triggers.participants import save_participants
 from sucrose.state.triggers.process import PROCESS
 from sucrose.state.triggers.reports import report
 
@@ -32,7 +33,8 @@ def _at_exit() -> None:
     try:
         if PROCESS.periodic is not None:
             PROCESS.periodic.stop(_STOP_WITHIN_S)
-        is_saved = is_saved_already() or save_for_the_last_time()
+        is_saved = save_participants()
+        is_saved = (is_saved_already() or save_for_the_last_time()) and is_saved
     except BaseException as error:  # noqa: BLE001 - Ctrl-C again: the program ends now
         report(f"the last save was interrupted by {type(error).__name__}; what was saved before is untouched")
         is_saved = False

@@ -1,5 +1,7 @@
 """The save before the end of the program, and the end by SIGTERM.
 
+What saves itself does so first, see `participants`. Then the states of the group:
+
 1. A save that is in flight is finished. Is there no time for another after that, it was the last one.
 2. Otherwise everything is saved once more, as it is now. In a signal handler only where no other thread
    keeps that from beginning: it may wait for a lock of the code that the signal has interrupted, and
@@ -15,11 +17,13 @@ import math
 import signal
 import sys
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from typing import NoReturn
 
 from sucrose.engine import fail_exit
 from sucrose.snapshot.main_thread import main_thread_has_ended
+from sucrose.state.triggers.participants import Participant, save_participants
 from sucrose.state.triggers.process import PROCESS
 from sucrose.state.triggers.reports import report
 
@@ -47,14 +51,19 @@ class Terminated(SystemExit):
         return TERMINATED
 
 
-def terminate(cause: BaseException | None = None) -> NoReturn:
+def terminate(cause: BaseException | None = None, *, saved: Collection[Participant] = ()) -> NoReturn:
     """Saves and ends the program. In the main thread.
+
+    Args:
+        cause: what the program's own handler of the signal has raised.
+        saved: what need not save itself again.
 
     Raises:
         Terminated: always.
     """
     PROCESS.is_terminating = True
     try:
+        save_participants(but=saved)
         if _nobody_is_in_the_way():
             save_for_the_last_time()
     finally:

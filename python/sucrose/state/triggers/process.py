@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sucrose.state.saver import Saver
+    from sucrose.state.triggers.participants import Participant
     from sucrose.state.triggers.periodic import PeriodicSaving
 
 
 class Process:
-    """One for each process. Signal handlers come in the middle of anything: it changes by single assignments."""
+    """One for each process. Signal handlers come in the middle of anything: it changes by single operations."""
 
     def __init__(self) -> None:
         self.begin_anew()
@@ -26,12 +28,16 @@ class Process:
         self.saver: Saver | None = None
         self.saves_at_exit = True
         self.periodic: PeriodicSaving | None = None
+        self.participants: dict[int, Participant] = {}
+        """What saves itself before the end, by its identity."""
         self.grace_s = math.inf
+        self.has_told_of_threads = False
+        """That there are no signal handlers."""
 
-        self.stops_by_itself = False
-        """The program asks whether it should stop, or has boundaries: a first SIGTERM is only noted."""
-        self.saves_at_boundaries = False
-        """States fit together at boundaries only: saves but the last one wait for the next."""
+        self.asks_to_stop = False
+        """The program asks whether it should stop."""
+        self.boundary_threads: dict[threading.Thread, bool] = {}
+        """Threads that come to boundaries; true for those that do so to the end of the program."""
         self.should_stop = False
         """SIGTERM or a warning came."""
         self.must_stop = False
@@ -52,6 +58,16 @@ class Process:
         """It is done."""
         self.exit_status = 0
         """Takes the place of a status of 0."""
+
+    @property
+    def stops_by_itself(self) -> bool:
+        """The program asks whether it should stop, or has boundaries: a first SIGTERM is only noted."""
+        return self.asks_to_stop or bool(self.boundary_threads)
+
+    @property
+    def saves_at_boundaries(self) -> bool:
+        """States fit together at boundaries only: saves but the last one wait for the next."""
+        return threading.main_thread() in self.boundary_threads or True in self.boundary_threads.values()
 
     def is_this_one(self) -> bool:
         """Whether this is not a child that was forked behind Python's back."""

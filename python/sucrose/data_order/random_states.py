@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import random
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,11 +59,10 @@ class RandomStates:
 
     def to_state(self) -> dict[str, Any]:
         """Tensors and plain numbers only."""
-        version, words, gauss_next = self.python
         return {
             "cpu": self.cpu,
-            "python": [version, torch.tensor(words, dtype=torch.int64), gauss_next],
-            "numpy": None if self.numpy is None else _without_arrays(self.numpy),
+            "python": python_to_state(self.python),
+            "numpy": None if self.numpy is None else without_arrays(self.numpy),
             "cuda": self.cuda,
             "generators": self.generators,
         }
@@ -71,11 +70,10 @@ class RandomStates:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> RandomStates:
         """The inverse of `to_state`."""
-        version, words, gauss_next = state["python"]
         return cls(
             cpu=state["cpu"],
-            python=(version, tuple(words.tolist()), gauss_next),
-            numpy=None if state["numpy"] is None else _with_arrays(state["numpy"]),
+            python=python_from_state(state["python"]),
+            numpy=None if state["numpy"] is None else with_arrays(state["numpy"]),
             cuda=state["cuda"],
             generators=state["generators"],
         )
@@ -116,18 +114,32 @@ def _numpy_state() -> dict[str, Any] | None:
     return _LastNumpy.state
 
 
-def _without_arrays(state: Any) -> Any:
+def python_to_state(state: tuple[Any, ...]) -> list[Any]:
+    """What `random.Random.getstate` gives, as a tensor and plain numbers."""
+    version, words, gauss_next = state
+    return [version, torch.tensor(words, dtype=torch.int64), gauss_next]
+
+
+def python_from_state(state: Sequence[Any]) -> tuple[Any, ...]:
+    """The inverse of `python_to_state`."""
+    version, words, gauss_next = state
+    return version, tuple(words.tolist()), gauss_next
+
+
+def without_arrays(state: Any) -> Any:
+    """What a NumPy generator calls its state, as tensors and plain values."""
     if isinstance(state, dict):
-        return {key: _without_arrays(value) for key, value in state.items()}
+        return {key: without_arrays(value) for key, value in state.items()}
     if hasattr(state, "astype"):
         # The words of all of NumPy's bit generators are unsigned; as int64 every torch can read them.
         return {"dtype": str(state.dtype), "words": torch.from_numpy(state.astype("int64"))}
     return state.item() if hasattr(state, "item") else state
 
 
-def _with_arrays(state: Any) -> Any:
+def with_arrays(state: Any) -> Any:
+    """The inverse of `without_arrays`."""
     if not isinstance(state, dict):
         return state
     if state.keys() == {"dtype", "words"}:
         return state["words"].numpy().astype(state["dtype"])
-    return {key: _with_arrays(value) for key, value in state.items()}
+    return {key: with_arrays(value) for key, value in state.items()}

@@ -1,0 +1,1 @@
+"""Experiments with a home: configuration, epochs, checkpoints and logs of a scenario."""

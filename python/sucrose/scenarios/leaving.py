@@ -1,0 +1,60 @@
+"""What becomes of scenarios when the program ends, or is asked to.
+
+1. Epochs that are finished and not written are written at the end of the program, however it comes: by
+   itself, an exception, `sys.exit`, Ctrl-C, SIGTERM. Not in forked children.
+2. SIGTERM does that at once and ends the program with status 143, as long as the thread has no boundaries.
+3. With boundaries, SIGTERM is noted, and the program goes on to the next one. Everything fits together there: a
+   checkpoint in the middle of the epoch is written, and the program ends with status 143. A thread that is not
+   the main one ends itself; the main thread waits for the boundaries of the others first.
+4. Whether a boundary will come nobody can know: before the first batch, or in an evaluation by a loader
+   that is not tracked, SIGTERM waits as well. The end of an epoch is a boundary, so what waits is rarely more
+   than an evaluation. When no more of `SUCROSE_GRACE_S` is left than the saves will take, 2 happens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sucrose.state import stopping
+from sucrose.state.triggers import add_last_save, remove_last_save
+from sucrose.state.triggers.process import PROCESS
+
+if TYPE_CHECKING:
+    from sucrose.state.triggers.participants import LastSave
+
+
+def on_leaving(participant: LastSave) -> None:
+    """From here on `participant` is saved at the end. In the thread that works with it.
+
+    Raises:
+        ConfigError: an option in the environment is malformed.
+    """
+    add_last_save(participant)
+
+
+def has_left(participant: LastSave) -> None:
+    """It has nothing to save any more. With the last one of its thread, that thread's boundaries end."""
+    remove_last_save(participant)
+
+
+def use_boundaries() -> None:
+    """This thread calls `at_boundary`, as long as one of its participants has not left.
+
+    Raises:
+        ConfigError: an option in the environment is malformed.
+    """
+    stopping.save_only_at_boundaries(to_the_end=False)
+
+
+def at_boundary() -> None:
+    """Does what has waited for a boundary of this thread.
+
+    Raises:
+        SystemExit: with status 143, when SIGTERM came; everything is saved.
+    """
+    stopping.at_boundary()
+
+
+def is_called_off() -> bool:
+    """Whether SIGTERM came, and the program goes on to a boundary only."""
+    return PROCESS.must_stop

@@ -1,0 +1,38 @@
+"""The scenarios of this process that are open. One that is begun again ends the earlier object of it.
+
+Otherwise the earlier one, as a notebook keeps it, would write its last epoch over newer ones at the exit.
+"""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sucrose.scenarios.scenario import Scenario
+
+_OPEN: dict[str, Scenario] = {}
+"""By the folder of their checkpoints."""
+
+
+def note_open(folder: str, scenario: Scenario) -> None:
+    """Closes the one that is open there."""
+    earlier = _OPEN.pop(folder, None)
+    if earlier is not None:
+        earlier.close()
+    _OPEN[folder] = scenario
+
+
+def forget_open(folder: str, scenario: Scenario) -> None:
+    """It is closed."""
+    if _OPEN.get(folder) is scenario:
+        del _OPEN[folder]
+
+
+def _end_logs() -> None:
+    """At the end of the program, whose epochs are saved elsewhere: also when it is killed by a signal."""
+    for scenario in list(_OPEN.values()):
+        scenario.end_logs()
+
+
+atexit.register(_end_logs)

@@ -1,0 +1,114 @@
+"""What the first event file of an attempt begins with, so that a running TensorBoard forgets what was superseded.
+
+TensorBoard keeps what it has read in memory, whatever becomes of the files. It forgets when it reads
+
+- a START event: all events of this and later steps, but for the first START it sees of a run, which is why
+  there are two;
+- with its data server, which passes over START: an event of a tag at a step that is not later than the one before.
+
+A START at step s takes away too much where the run has events at s or later that are to stay, as curves by epoch
+make necessary beside curves by step. Those events are told again after it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]  # it has no types
+
+from sucrose.scenarios.tensorboard.event_records import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Extent(NamedTuple):
+    """A piece of a file."""
+
+    path: str
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a file begins with.
+
+    Attributes:
+        start_step: step of the START events; None for a file without.
+        told_again: records of earlier files that come after them.
+    """
+
+    start_step: int | None = None
+    told_again: Sequence[Extent] = ()
+
+    def events(self) -> list[Any]:
+        """`Event`s, without those that are told again."""
+        now = time.time()
+        version = Event(wall_time=now, file_version="brain.Event:2")
+        if self.start_step is None:
+            return [version]
+        start = Event(wall_time=now, step=self.start_step, session_log=SessionLog(status=SessionLog.START))
+        return [version, start, start]
+
+
+def beginning_after(
+    kept: Sequence[str], highest_kept: int | None, lowest_superseded: int | None, step: int
+) -> Beginning:
+    """How to go on in a folder.
+
+    Args:
+        kept: its event files, oldest first; what is superseded has been cut off.
+        highest_kept: the highest step of an event in them.
+        lowest_superseded: the lowest one of what was cut off.
+        step: of the checkpoint. Nothing forces a program to log by the global step, so this is only where curves
+            go on when it agrees with the log.
+    """
+    start_step = step if highest_kept is None else max(step, highest_kept + 1)
+    if lowest_superseded is not None:
+        start_step = min(start_step, lowest_superseded)
+    if highest_kept is None or highest_kept < start_step:
+        return Beginning(start_step)
+    return Beginning(start_step, _records_from(kept, start_step))
+
+
+def _records_from(paths: Sequence[str], step: int) -> list[Extent]:
+    """Records with points at `step` or later, of which no START event has taken the effect."""
+    starts: list[tuple[int, int]] = []  # number of the record, step
+    number = 0
+    for path in paths:
+        for record in read_records(path):
+            number += 1
+            if record.is_start:
+                starts.append((number, record.event.step))
+    extents: list[Extent] = []
+    number = 0
+    for path in paths:
+        for record in read_records(path):
+            number += 1
+            while starts and starts[0][0] <= number:
+                starts.pop(0)
+            if not record.is_point or record.event.step < step:
+                continue
+            if any(record.event.step >= start_step for _, start_step in starts):
+                continue
+            if extents and extents[-1].path == path and extents[-1].end == record.begin:
+                extents[-1] = extents[-1]._replace(end=record.end)
+            else:
+                extents.append(Extent(path, record.begin, record.end))
+    return extents
+
+
+def copy_extent(extent: Extent, fd: int) -> None:
+    """Appends the piece to an open file."""
+    with open(extent.path, "rb") as source:
+        source.seek(extent.begin)
+        left = extent.end - extent.begin
+        while left and (block := source.read(min(left, 1 << 20))):
+            left -= len(block)
+            view = memoryview(block)
+            while view:
+                view = view[os.write(fd, view) :]
