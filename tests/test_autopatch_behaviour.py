@@ -196,7 +196,7 @@ torch.save({"order": order[-2:], "noise": noise[-2:]}, "final.pt")
     whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
     whole.mkdir()
     interrupted.mkdir()
-    settings = {"SUCROSE_AUTOPATCH_SKIP": how}
+    settings = {"SUCROSE_LOADER_SKIP": how}
     assert runs.run(script, whole, settings=settings).returncode == 0
     assert runs.run(script, interrupted, "step 4", settings=settings).returncode == TERMINATED
     (interrupted / "fetched").unlink()
@@ -208,10 +208,10 @@ torch.save({"order": order[-2:], "noise": noise[-2:]}, "final.pt")
 
 
 def test_a_wrong_way_of_skipping_is_an_error_that_says_what_is_allowed(runs: Runs, tmp_path: Path) -> None:
-    settings = {"SUCROSE_AUTOPATCH_SKIP": "quick"}
+    settings = {"SUCROSE_LOADER_SKIP": "quick"}
     result = runs.run(SCRIPTS / "workers.py", tmp_path, settings=settings)
     assert result.returncode == 1
-    assert "SUCROSE_AUTOPATCH_SKIP='quick': expected one of exact, fast" in result.stderr
+    assert "SUCROSE_LOADER_SKIP='quick': expected one of exact, fast" in result.stderr
 
 
 def test_a_script_that_is_given_more_to_do_trains_on(runs: Runs, script: Path, tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_workers_that_skip_fast_keep_the_order(monkeypatch: pytest.MonkeyPatch) 
     next(batches)
     state = tracked.state_dict()
     rest = [batch.tolist() for batch in batches]
-    monkeypatch.setenv("SUCROSE_AUTOPATCH_SKIP", "fast")
+    monkeypatch.setenv("SUCROSE_LOADER_SKIP", "fast")
     resumed = make()
     track_loader(resumed, nothing).load_state_dict(state)
     assert values(resumed) == rest

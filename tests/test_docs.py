@@ -44,7 +44,7 @@ def test_the_options_table_has_every_variable_with_its_default() -> None:
 
 
 def test_local_links_lead_somewhere() -> None:
-    for document in [*DOCUMENTS, "docs/state.md", "benchmarks/README.md"]:
+    for document in [*DOCUMENTS, "docs/scenarios.md", "docs/state.md", "benchmarks/README.md"]:
         folder = (ROOT / document).parent
         links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / document).read_text(encoding="utf-8"))
         missing = [link for link in links if not (folder / link).exists()]

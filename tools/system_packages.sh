@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the system packages a build needs, those that are missing: through apt where that is allowed; where it is
-# not, one line says what to install. A build can do without liburing-dev, and the tests without redis-server.
+# not, one line says what to install. A build can do without liburing-dev, the tests without redis-server and chromium.
 #
 #   tools/system_packages.sh [PACKAGE...]    also these, such as doctest-dev or fio
 set -euo pipefail
@@ -41,7 +41,7 @@ if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
 else
   for package in "${missing[@]}"; do
-    [[ $package == liburing-dev || $package == redis-server ]] && continue
+    [[ $package == liburing-dev || $package == redis-server || $package == chromium ]] && continue
     echo "Missing system packages; please run: sudo apt-get install ${missing[*]}" >&2
     exit 1
   done

@@ -16,12 +16,12 @@
 | `SUCROSE_STAGING_NBYTES` | `staging_nbytes` | 0 | host memory for that; 0 is half of what is free |
 | `SUCROSE_GRACE_S` | `grace_s` | 25 | seconds from SIGTERM until the process should be gone |
 | `SUCROSE_WARN_SIGNALS` | `warn_signals` |  | `SIGUSR1`, `SIGUSR2` or both: states are saved, the program goes on |
-| `SUCROSE_AUTOPATCH_SKIP` | `autopatch_skip` | `exact` | how batches of workers are skipped: `exact` or `fast` |
+| `SUCROSE_LOADER_SKIP` | `loader_skip` | `exact` | how batches of workers are skipped: `exact` or `fast` |
 | `SUCROSE_TRACE` | `trace` |  | file for a trace of the pipeline; `%p` becomes the process id |
 
 The `engine`, I/O, `cuda_driver` and `trace` options are read when the engine is first used, those of signals when
-the state managers' group is made or `should_stop` is first called, `autopatch_skip` when a pass is resumed, the
-rest by each `take`.
+the state managers' group is made, a scenario is started, or `should_stop` is first called, `loader_skip` when a pass
+is resumed, the rest by each `take`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ALLOWED = {
     "io_backend": ("auto", "io_uring", "threads"),
     "read_mode": ("auto", "buffered", "direct"),
     "staging": ("auto", "host", "device"),
-    "autopatch_skip": ("exact", "fast"),
+    "loader_skip": ("exact", "fast"),
 }
 _FREE_TEXT = frozenset({"cuda_driver", "trace"})
 _WARN_SIGNALS = ("SIGUSR1", "SIGUSR2")
@@ -67,7 +67,7 @@ class Options:
     staging_nbytes: int = 0
     grace_s: float = 25
     warn_signals: str = ""
-    autopatch_skip: str = "exact"
+    loader_skip: str = "exact"
     trace: str = ""
 
     @classmethod

@@ -122,7 +122,7 @@ class Replay:
             return None
         self._begun[key] = number + 1
         saved = self.position.unfinished_pass(key, number)
-        is_whole = saved is None and key not in self.position.trained and current_options().autopatch_skip == "exact"
+        is_whole = saved is None and key not in self.position.trained and current_options().loader_skip == "exact"
         replayed = ReplayedPass(self, loader, Event("next", key, number), saved, make, is_whole=is_whole)
         self._passes.append(weakref.ref(replayed, self._note_death))
         return replayed

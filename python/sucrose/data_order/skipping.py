@@ -2,7 +2,7 @@
 
 Batches of workers are fetched again and thrown away, so that random changes which the workers make to
 samples come out as they would have. That takes as long as loading them.
-``SUCROSE_AUTOPATCH_SKIP=fast`` draws from the sampler instead: then the order of the samples is right, and random
+``SUCROSE_LOADER_SKIP=fast`` draws from the sampler instead: then the order of the samples is right, and random
 changes made by workers differ.
 """
 
@@ -30,7 +30,7 @@ def make_iterator(make: Make, loader: DataLoader[Any], count: int) -> tuple[Any,
     if (
         count
         and loader.num_workers
-        and current_options().autopatch_skip == "fast"
+        and current_options().loader_skip == "fast"
         and not isinstance(loader.dataset, IterableDataset)
     ):
         iterator = _make_with_sampler(make, loader, lambda sampler: _WithoutFirst(sampler, count))

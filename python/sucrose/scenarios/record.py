@@ -36,7 +36,7 @@ class Record:
         config: all fields of the scenario, resolved.
         overrides: those of them that did not come from the file, as ``field=value``.
         metrics: the latest value of each.
-        logs: of each event file, how many bytes belong to the run up to here; None where it has logged nothing.
+        logs: of each event file, how many bytes belong to the run up to here.
 
     Example:
         >>> from sucrose.scenarios.record import Record, decode_record, encode_record
@@ -53,11 +53,7 @@ class Record:
     config: Mapping[str, Any]
     overrides: tuple[str, ...]
     metrics: Mapping[str, float]
-    logs: Mapping[str, _Count] | None
-
-
-def _plain(mapping: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if mapping is None else dict(mapping)
+    logs: Mapping[str, _Count]
 
 
 def encode_record(record: Record) -> bytes:
@@ -67,7 +63,7 @@ def encode_record(record: Record) -> bytes:
         UnsupportedError: something in it has no place in JSON, or it is longer than what is read again.
     """
     own = {field.name: getattr(record, field.name) for field in fields(record)}
-    content = {"format_version": RECORD_VERSION, **own, **{name: _plain(own[name]) for name in _MAPPINGS}}
+    content = {"format_version": RECORD_VERSION, **own, **{name: dict(own[name]) for name in _MAPPINGS}}
     try:
         # Surrogates: file names that are not UTF-8 come so from the command line.
         data = json.dumps(content, ensure_ascii=False, indent=1).encode(errors="backslashreplace")

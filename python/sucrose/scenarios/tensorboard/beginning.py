@@ -76,30 +76,22 @@ def beginning_after(
 
 
 def _records_from(paths: Sequence[str], step: int) -> list[Extent]:
-    """Records with points at `step` or later, of which no START event has taken the effect."""
-    starts: list[tuple[int, int]] = []  # number of the record, step
-    number = 0
+    """Records with points at `step` or later that no START event after them takes away."""
+    found: list[tuple[int, Extent]] = []  # with the step
     for path in paths:
         for record in read_records(path):
-            number += 1
-            if record.is_start:
-                starts.append((number, record.event.step))
-    extents: list[Extent] = []
-    number = 0
-    for path in paths:
-        for record in read_records(path):
-            number += 1
-            while starts and starts[0][0] <= number:
-                starts.pop(0)
-            if not record.is_point or record.event.step < step:
-                continue
-            if any(record.event.step >= start_step for _, start_step in starts):
-                continue
-            if extents and extents[-1].path == path and extents[-1].end == record.begin:
-                extents[-1] = extents[-1]._replace(end=record.end)
-            else:
-                extents.append(Extent(path, record.begin, record.end))
-    return extents
+            at = record.event.step
+            if record.is_point and at >= step:
+                found.append((at, Extent(path, record.begin, record.end)))
+            elif record.is_start:
+                found = [(earlier, extent) for earlier, extent in found if earlier < at]
+    joined: list[Extent] = []
+    for _, extent in found:
+        if joined and joined[-1].path == extent.path and joined[-1].end == extent.begin:
+            joined[-1] = joined[-1]._replace(end=extent.end)
+        else:
+            joined.append(extent)
+    return joined
 
 
 def copy_extent(extent: Extent, fd: int) -> None:

@@ -28,22 +28,24 @@ class EventRecord(NamedTuple):
     Attributes:
         begin: offset of the record.
         end: offset of what comes after it.
+        kind: the field of the `Event` that it is about; empty where there is none.
         event: the `Event`.
     """
 
     begin: int
     end: int
+    kind: str
     event: Any
 
     @property
     def is_point(self) -> bool:
-        """Whether it has values at a step, and not only a description of the file, the session or the graph."""
-        return bool(self.event.HasField("summary"))
+        """Whether it has values at a step, and does not only describe the file, the session or the graph."""
+        return self.kind == "summary"
 
     @property
     def is_start(self) -> bool:
         """Whether TensorBoard, when it reads this, forgets what it has read of this step and of later ones."""
-        return bool(self.event.session_log.status == SessionLog.START)
+        return self.kind == "session_log" and bool(self.event.session_log.status == SessionLog.START)
 
     @property
     def is_hparams(self) -> bool:
@@ -53,7 +55,7 @@ class EventRecord(NamedTuple):
     @property
     def has_content(self) -> bool:
         """Whether a user would miss it."""
-        return self.event.WhichOneof("what") not in (None, "file_version", "session_log")
+        return self.kind not in ("", "file_version", "session_log")
 
 
 def read_records(path: str) -> Iterator[EventRecord]:
@@ -71,10 +73,9 @@ def read_records(path: str) -> Iterator[EventRecord]:
             if end > nbytes:
                 return  # its writer died in the middle of it, or is not done yet
             try:
-                event = Event.FromString(file.read(length))
+                event = Event.FromString(file.read(length + _TAIL_NBYTES)[:-_TAIL_NBYTES])
             except DecodeError:
                 logger.warning("%s is damaged in the record at offset %d: what comes after it is not read", path, begin)
                 return
-            file.seek(_TAIL_NBYTES, os.SEEK_CUR)
-            yield EventRecord(begin, end, event)
+            yield EventRecord(begin, end, event.WhichOneof("what") or "", event)
             begin = end

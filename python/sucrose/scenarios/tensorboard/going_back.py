@@ -82,7 +82,7 @@ def go_back(log_dir: str, positions: Mapping[str, int], step: int) -> dict[str, 
         }
         _set_aside(log_dir, [cut for of_folder in cuts.values() for cut in of_folder if cut.is_needed])
         beginnings = {folder: _beginning(log_dir, of_folder, step) for folder, of_folder in cuts.items()}
-    return beginnings if "" in beginnings else {"": Beginning(step), **beginnings}
+    return {"": Beginning(step or None), **beginnings}
 
 
 def hide_from(log_dir: str, step: int) -> dict[str, Beginning]:
