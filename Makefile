@@ -19,7 +19,7 @@ TORCH ?= torch==2.13.0
 export PYTHON TORCH
 
 BIN := .venv/bin
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*)
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/* csrc/cuda/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test test-large soak native-tests lint format sanitize bench wheel clean

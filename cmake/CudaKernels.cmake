@@ -1,4 +1,4 @@
-# Compiles csrc/kernels.cu where nvcc is found and works, and has the image embedded in a target.
+# Compiles csrc/cuda/kernels.cu where nvcc is found and works, and has the image embedded in a target.
 #
 # Nothing else of CUDA's is needed or linked. The image holds machine code for the architectures below as far as this
 # nvcc knows them, and PTX of the oldest, which the driver compiles for every other device.
@@ -56,18 +56,18 @@ function(add_cuda_kernels target)
     _nvcc_works(works)
   endif()
   if(NOT works)
-    target_sources(${target} PRIVATE csrc/kernels_stub.cpp)
+    target_sources(${target} PRIVATE csrc/cuda/kernels_stub.cpp)
     return()
   endif()
   _kernel_architectures(architectures)
-  set(source "${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels.cu")
+  set(source "${CMAKE_CURRENT_SOURCE_DIR}/csrc/cuda/kernels.cu")
   set(image "${CMAKE_CURRENT_BINARY_DIR}/kernels.fatbin")
   add_custom_command(OUTPUT "${image}"
-    COMMAND "${NVCC}" ${SUCROSE_NVCC_FLAGS} ${architectures} -o "${image}" "${source}"
+    COMMAND "${NVCC}" ${SUCROSE_NVCC_FLAGS} ${architectures} -I "${CMAKE_CURRENT_SOURCE_DIR}/csrc" -o "${image}" "${source}"
     DEPENDS "${source}" "${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernel_bodies.h"
     COMMENT "Compiling CUDA kernels" VERBATIM)
-  target_sources(${target} PRIVATE csrc/kernels_embedded.cpp)
-  set_source_files_properties(csrc/kernels_embedded.cpp PROPERTIES
+  target_sources(${target} PRIVATE csrc/cuda/kernels_embedded.cpp)
+  set_source_files_properties(csrc/cuda/kernels_embedded.cpp PROPERTIES
     COMPILE_DEFINITIONS "SUCROSE_KERNELS_IMAGE=\"${image}\"" OBJECT_DEPENDS "${image}")
   list(FILTER architectures INCLUDE REGEX "^arch=")
   list(JOIN architectures " " architectures)

@@ -3,7 +3,7 @@
 #include <zstd.h>
 
 #include "build_config.h"
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include "digest.h"
 #include "file_io.h"
 

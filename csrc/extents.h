@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include "strided.h"
 
 namespace sucrose {

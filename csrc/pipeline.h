@@ -25,7 +25,7 @@
 #include <vector>
 
 #include "buffer_pool.h"
-#include "cuda_devices.h"
+#include "cuda/cuda_devices.h"
 #include "error.h"
 #include "file_io.h"
 #include "trace.h"

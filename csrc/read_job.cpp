@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "crc32.h"
-#include "device_transfer.h"
+#include "cuda/device_transfer.h"
 #include "error.h"
 
 namespace sucrose {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "device_transfer.h"
+#include "cuda/device_transfer.h"
 #include "error.h"
 
 namespace sucrose {

@@ -73,7 +73,7 @@ UNIT_OF = {
 }
 
 PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))
-NATIVE_FILES = sorted([*CSRC.glob("*.cpp"), *CSRC.glob("*.h")])
+NATIVE_FILES = sorted([*CSRC.rglob("*.cpp"), *CSRC.rglob("*.h")])
 
 
 def name_of(path: Path) -> str:

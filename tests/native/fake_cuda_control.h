@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include "fake_cuda/fake_cuda.h"
 
 // Resets the driver when it is made: each test makes one first.

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include "fake_cuda_control.h"
 
 namespace fake_cuda_tests {

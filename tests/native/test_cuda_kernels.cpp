@@ -14,7 +14,7 @@
 
 #include "buffer_pool.h"
 #include "byte_group.h"
-#include "cuda_kernels.h"
+#include "cuda/cuda_kernels.h"
 #include "error.h"
 #include "fake_cuda_program.h"
 #include "fingerprint.h"

@@ -9,13 +9,13 @@
 #include <vector>
 
 #include "byte_group.h"
-#include "cuda_device.h"
-#include "cuda_driver.h"
-#include "cuda_kernels.h"
+#include "cuda/cuda_device.h"
+#include "cuda/cuda_driver.h"
+#include "cuda/cuda_kernels.h"
+#include "cuda/part_mover.h"
 #include "engine_fixture.h"
 #include "extents.h"
 #include "fingerprint.h"
-#include "part_mover.h"
 #include "strided.h"
 
 namespace {

@@ -14,7 +14,7 @@
 
 #include "buffer_pool.h"
 #include "byte_group.h"
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include "fake_cuda/kernels.h"
 #include "fingerprint.h"
 #include "kernel_bodies.h"

@@ -1,7 +1,7 @@
 // The results that the fake returns, beside those that the core knows by name.
 #pragma once
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 
 namespace fake_cuda {
 

@@ -1,7 +1,7 @@
 // The functions that the fake exports: those that the core looks up, with the core's declarations.
 #pragma once
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include "fake_cuda.h"
 
 namespace sucrose::cuda {

@@ -9,7 +9,7 @@
 #include <memory>
 #include <mutex>
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 
 namespace fake_cuda {
 

@@ -1,6 +1,6 @@
 // Launches of the core's device kernels, carried out on the host.
 #pragma once
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include <cstddef>
 #include <functional>
 #include <string_view>

@@ -21,7 +21,7 @@
 #include <thread>
 #include <vector>
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 
 namespace fake_cuda {
 

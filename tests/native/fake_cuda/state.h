@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include "device_memory.h"
 #include "errors.h"
 #include "host_memory.h"

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "copy_lane.h"
-#include "cuda_device.h"
-#include "cuda_driver.h"
-#include "cuda_kernels.h"
+#include "cuda/copy_lane.h"
+#include "cuda/cuda_device.h"
+#include "cuda/cuda_driver.h"
+#include "cuda/cuda_kernels.h"
 
 namespace sucrose {
 

@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 
 namespace sucrose {
 

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "cuda_device.h"
-#include "cuda_kernels.h"
+#include "cuda/cuda_device.h"
+#include "cuda/cuda_kernels.h"
 #include "extents.h"
 #include "kernel_bodies.h"
 

@@ -1,4 +1,4 @@
-#include "cuda_kernels.h"
+#include "cuda/cuda_kernels.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "device_transfer.h"
+#include "cuda/device_transfer.h"
 
 #include <algorithm>
 #include <memory>

@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "buffer_pool.h"
-#include "cuda_driver.h"
+#include "cuda/cuda_driver.h"
 #include "error.h"
 #include "handle.h"
 

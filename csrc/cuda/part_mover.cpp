@@ -1,4 +1,4 @@
-#include "part_mover.h"
+#include "cuda/part_mover.h"
 
 #include <algorithm>
 #include <utility>

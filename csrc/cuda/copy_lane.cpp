@@ -1,4 +1,4 @@
-#include "copy_lane.h"
+#include "cuda/copy_lane.h"
 
 #include <utility>
 

@@ -21,9 +21,9 @@
 #include <span>
 #include <vector>
 
-#include "cuda_device.h"
+#include "cuda/cuda_device.h"
+#include "cuda/part_mover.h"
 #include "extents.h"
-#include "part_mover.h"
 #include "worker_pool.h"
 
 namespace sucrose {

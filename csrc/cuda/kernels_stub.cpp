@@ -1,5 +1,5 @@
 // Takes the place of kernels_embedded.cpp in builds without nvcc.
-#include "cuda_kernels.h"
+#include "cuda/cuda_kernels.h"
 
 namespace sucrose {
 

@@ -1,5 +1,5 @@
 // The image that nvcc made of kernels.cu; SUCROSE_KERNELS_IMAGE is its path.
-#include "cuda_kernels.h"
+#include "cuda/cuda_kernels.h"
 
 // The driver reads the image as 64-bit words, so it begins on a boundary of them and more.
 asm(".pushsection .rodata\n"
