@@ -12,6 +12,7 @@ from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
 from benchmarks.contenders.sucrose_layers import SucroseCatalog, SucroseStates
+from benchmarks.contenders.sucrose_scenario import SucroseScenario, SucroseScenarioHeld, SucroseScenarioSnapshot
 from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
 from benchmarks.contenders.torch_pickle import TorchPickle
 from benchmarks.contenders.torchsnapshot import TorchSnapshot
@@ -43,6 +44,7 @@ _FILES = (SucroseFile.name, TorchPickle.name)
 _STALLERS = tuple(contender.name for contender in STALLERS)
 _ENGINES = (EngineDigest.name, EngineNoDigest.name)
 _GPU_SAVERS = (SucroseSnapshot.name, TorchPickle.name, DistributedCheckpoint.name, TorchSnapshot.name)
+_SCENARIOS = (SucroseScenario.name, SucroseScenarioSnapshot.name, TorchPickle.name)
 _LAYERS = (SucroseCatalog.name, SucroseStates.name, TorchPickle.name)
 _QUICK = (SucroseSnapshot.name, TorchPickle.name, Safetensors.name)
 
@@ -124,6 +126,14 @@ CASES: dict[str, Case] = {
             *_cells(Operation.SAVE, ("large", "small"), (SucroseSnapshot.name, *_LAYERS)),
             *_cells(Operation.STALL, ("large",), (SucroseAsync.name, *_LAYERS)),
             *_cells(Operation.LOAD_HOT, ("large", "small"), (SucroseSnapshot.name, *_LAYERS)),
+        ),
+    ),
+    "L2": Case(
+        title="The end of an epoch in a scenario",
+        cells=(
+            *_cells(Operation.SAVE, ("large", "small"), (SucroseFile.name, *_SCENARIOS)),
+            *_cells(Operation.STALL, ("large", "small"), (SucroseScenarioHeld.name, *_SCENARIOS)),
+            *_cells(Operation.LOAD_HOT, ("large", "small"), (SucroseFile.name, *_SCENARIOS)),
         ),
     ),
     "G1": Case(

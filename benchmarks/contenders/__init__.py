@@ -16,6 +16,7 @@ from benchmarks.contenders.safetensors_file import Safetensors, SafetensorsMap
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
 from benchmarks.contenders.sucrose_layers import SucroseCatalog, SucroseStates
+from benchmarks.contenders.sucrose_scenario import SucroseScenario, SucroseScenarioHeld, SucroseScenarioSnapshot
 from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
 from benchmarks.contenders.tensorizer import Tensorizer
 from benchmarks.contenders.torch_checkpointing import TorchCheckpointing, TorchCheckpointingAsync
@@ -58,6 +59,9 @@ _ALL: tuple[type[Contender], ...] = (
     *LOADERS,
     SucroseFile,
     SucroseCatalog,
+    SucroseScenario,
+    SucroseScenarioHeld,
+    SucroseScenarioSnapshot,
     SucroseStates,
     EngineDigest,
     EngineNoDigest,
