@@ -166,7 +166,7 @@ def test_explain_shows_the_rest_where_one_field_cannot_be_resolved(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("{ws}/none", "base"), "no configuration file"),
+        (("{ws}/none", "base"), "there is no such workspace"),
         (("{ws}", "bose"), "did you mean 'base'?"),
         (("{ws}", "/base"), "begins with '/'"),
         (("{ws}", "base", "model.dmi"), "did you mean 'model.dim'?"),
@@ -221,6 +221,18 @@ def test_run_without_more_leaves_the_configuration_as_it_is(workspace: Path) -> 
     told, config = map(json.loads, done.stdout.splitlines())
     assert (told["argv"], told["overrides"]) == (["train.py"], "")
     assert config["model.dim"] == 100
+
+
+def test_run_starts_a_module_as_python_would(workspace: Path) -> None:
+    package = workspace / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "beside.py").write_text("text = 'relative'\n")
+    (package / "train.py").write_text(
+        "import os, sys\nfrom .beside import text\nprint(text, os.environ['SUCROSE_SCENARIO'], sys.argv[1:])\n"
+    )
+    done = run("run", "-m", "package.train", "base", "optim.lr=1", "--", "-m", "x", cwd=workspace)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "relative base ['-m', 'x']\n")
 
 
 def test_a_script_that_run_has_started_is_the_process_itself(workspace: Path) -> None:

@@ -8,18 +8,33 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from command_line import CommandLine
 from event_files import scalar, version, write_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PYTHON = Path(__file__).parent.parent / "python"
 NAME = "events.out.tfevents.1000000000.host.1.0"
 
 
+COMMAND_LINE = CommandLine("import pandas, matplotlib.figure, matplotlib.backends.backend_agg")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _command_line() -> Iterator[None]:
+    yield
+    COMMAND_LINE.close()
+
+
 def run(cwd: Path, *arguments: str | Path, without: str = "") -> subprocess.CompletedProcess[str]:
     """The command in a process of its own that has no display, no torch, and no module `without`."""
-    missing = ["torch", *([without] if without else [])]
+    if not without:
+        return COMMAND_LINE.run(*arguments, folder=cwd)
+    missing = ["torch", without]
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({missing!r})); from sucrose.cli.program import main; main()"
     )

@@ -169,7 +169,8 @@ base:
         ("a:\nbase: 3\n", "config.yaml:2: the domain 'base' is a single value"),
         ("base: [1]\n", "config.yaml:1: the domain 'base' is a list"),
         ("base: {a: [}\n", "config.yaml:1: no YAML: "),
-        ("base:\n\tx: 1\n", "config.yaml:2: no YAML: "),
+        ("base:\n\tx: 1\n", "it begins with a tab, where only spaces can stand"),
+        ("base:\n  x: [${y}, 1]\n", "a reference within brackets needs quotes"),
         ("base: {}\n---\nbase: {}\n", "config.yaml:2: a second document begins"),
         ("base:\n  x: !!python/name:os.system\n", "config.yaml:2: the tag "),
         ("base:\n  x: !!set {a, b}\n", "config.yaml:2: the tag "),
@@ -231,6 +232,8 @@ def test_without_a_file_the_error_names_its_path(tmp_path: Path) -> None:
         read_config_file(tmp_path)
     assert caught.value.filename == str(tmp_path / "config.yaml")
     assert str(tmp_path / "config.yaml") in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="there is no such workspace"):
+        read_config_file(tmp_path / "mistyped")
 
 
 def test_a_file_may_begin_with_a_byte_order_mark_and_has_to_be_utf_8(tmp_path: Path) -> None:

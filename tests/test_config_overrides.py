@@ -74,6 +74,11 @@ def test_what_is_no_override_is_refused_and_shown(override: Any) -> None:
     assert repr(override) in str(caught.value)
 
 
+def test_an_override_that_is_no_yaml_is_told_of_without_a_line_number() -> None:
+    with pytest.raises(ConfigError, match=r"^the override 'optim.betas=\[1' by an argument: no YAML: "):
+        config("optim.betas=[1")
+
+
 def test_a_single_text_is_no_list_of_overrides() -> None:
     with pytest.raises(ConfigError, match="expected a list"):
         Config(parse_config(TEXT, "config.yaml"), "base", "optim.lr=1")

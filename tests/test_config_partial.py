@@ -242,6 +242,51 @@ def test_a_field_that_is_missing_and_a_value_that_the_class_refuses_are_told() -
         config("base: {m.dim: 1}").build(Net, "m")
 
 
+@dataclass
+class Adam:
+    name: Literal["adam"]
+    lr: float
+
+
+@dataclass
+class Sgd:
+    name: Literal["sgd"]
+    momentum: float = 0.0
+
+
+@dataclass
+class Training:
+    optim: Adam | Sgd
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  # nobody can change one
+    dtype: torch.dtype | None = None
+    drops: dict[int, float] = field(default_factory=dict)
+
+
+def test_of_several_dataclasses_the_one_that_fits_is_built() -> None:
+    built = config("base: {t.optim: {name: sgd, momentum: 1}}").build(Training, "t")
+    assert built.optim == Sgd("sgd", 1.0)
+    assert config("base: {t.optim: {name: adam, lr: 1}}").build(Training, "t").optim == Adam("adam", 1.0)
+    with pytest.raises(ConfigError) as caught:
+        config("base: {t.optim: {name: sgd, momentum: x}}").build(Training, "t")
+    [_, told] = str(caught.value).splitlines()
+    assert "t.optim.momentum" in told
+    assert 'expected float, found "x"' in told
+
+
+def test_devices_types_of_numbers_and_keys_of_maps_are_what_their_types_say() -> None:
+    text = "base: {t: {optim.name: sgd, device: 'cuda:1', dtype: bfloat16, drops: {10: 1, 20: 0.5}}}"
+    built = config(text).build(Training, "t")
+    assert (built.device, built.dtype) == (torch.device("cuda", 1), torch.bfloat16)
+    assert built.drops == {10: 1.0, 20: 0.5}
+    with pytest.raises(ConfigError) as caught:
+        config("base: {t: {optim.name: no, device: gpu, dtype: float33, drops: {x: 1}}}").build(Training, "t")
+    told = str(caught.value)
+    assert 'expected one of "sgd", found "no"' in told
+    assert 'expected a device such as cpu or cuda:0, found "gpu"' in told
+    assert 'torch.dtype or null, found "float33"' in told
+    assert 'expected int, found "x"' in told
+
+
 def loss(reduction: str = "mean", *, weight: float, classes: int | None = None) -> None: ...
 
 

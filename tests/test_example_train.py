@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from bitwise import assert_same
+from command_line import CommandLine
 from warm_python import WarmPython
 
 from sucrose.post.scalars import read_scalars
@@ -136,12 +137,20 @@ def test_killed_at_any_moments_it_ends_with_the_bits_of_an_undisturbed_run(
     assert_ended_alike(training, undisturbed)
 
 
-def sucrose(*arguments: str | Path, folder: Path) -> str:
-    """What the command prints."""
-    environment = {**os.environ, "HOME": str(folder / "no-such-home"), "MPLCONFIGDIR": str(folder / "matplotlib")}
-    environment["PYTHONPATH"] = str(REPOSITORY / "python")
+@pytest.fixture(scope="module")
+def commands() -> Iterator[CommandLine]:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("pandas")
+    command_line = CommandLine("import pandas, matplotlib.figure, matplotlib.backends.backend_svg")
+    yield command_line
+    command_line.close()
+
+
+def run_script(*arguments: str | Path, folder: Path) -> str:
+    """What the script prints, started by the command in an interpreter of its own."""
+    environment = {**os.environ, "HOME": str(folder / "no-such-home"), "PYTHONPATH": str(REPOSITORY / "python")}
     done = subprocess.run(
-        [sys.executable, "-m", "sucrose", *map(str, arguments)],
+        [sys.executable, "-m", "sucrose", "run", *map(str, arguments)],
         env=environment,
         cwd=folder,
         capture_output=True,
@@ -153,12 +162,17 @@ def sucrose(*arguments: str | Path, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_commands_work_on_what_it_has_left(warm: WarmPython, tmp_path: Path) -> None:
+def test_the_commands_work_on_what_it_has_left(warm: WarmPython, commands: CommandLine, tmp_path: Path) -> None:
+    def sucrose(*arguments: str, folder: Path = tmp_path) -> str:
+        done = commands.run(*arguments, folder=folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
     training = Training(warm, tmp_path / "digits")
     training.finish(n_epochs=3)
-    printed = sucrose("run", SCRIPT, "base/case2", "train.epochs=2", "--", training.folder, folder=tmp_path)
+    printed = run_script(SCRIPT, "base/case2", "train.epochs=2", "--", training.folder, folder=tmp_path)
     assert printed.splitlines()[-1].startswith("epoch 2: 90 steps")
-    runs = {run["scenario"]: run for run in json.loads(sucrose("runs", "digits", "--json", folder=tmp_path))["runs"]}
+    runs = {run["scenario"]: run for run in json.loads(sucrose("runs", "digits", "--json"))["runs"]}
     case1, case2 = runs["base/case1"], runs["base/case2"]
     assert (case1["epochs"], case1["steps"], case1["resumable"]) == (3, 135, True)
     assert (case2["epochs"], case2["steps"], case2["overrides"]) == (2, 90, ["train.epochs=2"])
@@ -167,11 +181,9 @@ def test_the_commands_work_on_what_it_has_left(warm: WarmPython, tmp_path: Path)
     compared = sucrose("compare", "base/case1", "base/case2", folder=training.folder)
     assert re.search(r"^model\.hidden_dim +128 +64$", compared, re.MULTILINE)
     assert re.search(r"^test/accuracy +base/case1 .* 135 ", compared, re.MULTILINE)
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("pandas")
-    sucrose("plot", "digits", "-o", "curves.svg", folder=tmp_path)
+    sucrose("plot", "digits", "-o", "curves.svg")
     assert "test/accuracy" in (tmp_path / "curves.svg").read_text()
-    sucrose("report", "digits", "-o", "report.html", folder=tmp_path)
+    sucrose("report", "digits", "-o", "report.html")
     report = (tmp_path / "report.html").read_text()
     assert all(name in report for name in ("base/case1", "base/case2", "test/accuracy", "model.hidden_dim"))
 

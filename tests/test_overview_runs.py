@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import sucrose
 from sucrose.overview.comparing import compare
+from sucrose.overview.report import render_report
 from sucrose.overview.runs import RunSummary, collect_runs
 from sucrose.scenarios.workspace import Workspace
 from sucrose.storage.leases import lease
@@ -229,6 +230,17 @@ def test_snapshots_are_listed_as_files_are(tmp_path: Path) -> None:
     assert (
         run.checkpoints_nbytes == run.nbytes == sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     )
+
+
+def test_checkpoints_that_cannot_be_read_hide_no_other_run(workspace: Workspace) -> None:
+    save(workspace, "base/case2", 1)
+    Path(workspace.ckpts_dir("base/case1")).write_text("no folder")
+    runs = {run.scenario: run for run in collect_runs(workspace)}
+    assert runs["base/case2"].resumable
+    assert not runs["base/case1"].resumable
+    assert "cannot be read" in runs["base/case1"].reason
+    assert workspace.ckpts_dir("base/case1") in runs["base/case1"].reason
+    assert "cannot be read" in render_report(workspace)
 
 
 def test_checkpoints_and_logs_may_share_a_folder(tmp_path: Path) -> None:

@@ -78,6 +78,11 @@ def test_labels_are_what_the_caller_says(axes: Axes) -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("", "error")
 
 
+def test_without_labels_there_is_no_legend(axes: Axes) -> None:
+    plot_evolution(TWO, axes, legend_fmt="")
+    assert axes.get_legend() is None
+
+
 def test_of_several_tags_none_is_the_label(axes: Axes) -> None:
     plot_evolution(frame({("a", "loss"): [1.0], ("a", "accuracy"): [0.5]}), axes)
     assert axes.get_ylabel() == "value"
@@ -126,6 +131,7 @@ DECAY = np.geomspace(10.0, 1e-3, 200)
         (np.append(np.linspace(0.1, 1.0, 200), 1e6), False),
         (np.append(np.linspace(0.1, 1.0, 20), 1e-6), False),
         ([1.0, 100.0], True),
+        ([1e-200, 1e200], True),
         ([1.0, 99.0], False),
         ([np.nan], False),
         ([], False),
@@ -153,7 +159,17 @@ def test_the_scale_is_what_the_caller_says(axes: Axes, log_scale: Any, scales: t
     assert (axes.get_xscale(), axes.get_yscale()) == scales
 
 
-@pytest.mark.parametrize("options", [{"log_scale": "z"}, {"log_scale": 2}, {"smoothing": 1.0}, {"smoothing": np.nan}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"log_scale": "z"},
+        {"log_scale": 2},
+        {"smoothing": 1.0},
+        {"smoothing": np.nan},
+        {"legend_fmt": "{runs}"},
+        {"legend_fmt": "{run"},
+    ],
+)
 def test_a_wrong_argument_is_refused_before_anything_is_drawn(axes: Axes, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):
         plot_evolution(TWO, axes, **options)
@@ -265,6 +281,30 @@ def test_runs_beyond_the_colours_are_told_apart_by_dashes() -> None:
     assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}) == 20
 
 
+def test_a_legend_has_no_more_runs_than_can_be_told_apart() -> None:
+    figure = draw_panels(frame({(f"base/run{number:03}", "t"): [1.0, 2.0] for number in range(300)}))
+    FigureCanvasAgg(figure).draw()
+    [legend] = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert (texts[0], texts[-1], len(texts)) == ("base/run000", "and 276 more", 25)
+    box = legend.get_window_extent()
+    assert box.x1 <= figure.bbox.x1
+    assert figure.axes[0].get_window_extent().y1 < box.y0
+    assert len(figure.axes[0].lines) == 300
+
+
+def test_a_panel_without_a_finite_value_says_so() -> None:
+    figure = draw_panels(frame({("a", "t"): [np.nan, np.nan]}))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no finite value"]
+    assert not len(figure.axes[0].get_yticks())
+
+
+def test_names_that_cannot_be_drawn_are_drawn_as_escapes_and_without_a_word(tmp_path: Path) -> None:
+    figure = draw_panels(frame({("a\x1b[31m", "t\ud800"): [1.0, 2.0], ("模型", "t"): [1.0, 2.0]}))
+    write_image(figure, str(tmp_path / "p.png"))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [r"a\x1b[31m", "模型"]
+
+
 def test_time_is_counted_from_the_first_point_of_each_run() -> None:
     figure = draw_panels(frame({("a", "t"): np.ones(200), ("b", "t"): [1.0, 2.0]}), x="time")
     assert figure.axes[0].get_xlabel() == "hours since the first point"
@@ -293,6 +333,17 @@ def test_an_image_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path, monkey
         write_image(Figure(), str(path))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_image_that_has_no_place_is_told_of_by_its_name(tmp_path: Path) -> None:
+    path = str(tmp_path / "none" / "p.png")
+    with pytest.raises(FileNotFoundError) as caught:
+        write_image(Figure(), path)
+    assert caught.value.filename == path
+    (tmp_path / "p.png").mkdir()
+    with pytest.raises(IsADirectoryError) as is_directory:
+        write_image(Figure(), str(tmp_path / "p.png"))
+    assert (is_directory.value.filename, is_directory.value.filename2) == (str(tmp_path / "p.png"), None)
 
 
 def test_an_image_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:

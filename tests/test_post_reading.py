@@ -20,8 +20,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.util.tensor_util import make_ndarray, make_tensor_proto
 
 from sucrose.errors import ConfigError
-from sucrose.post import LogDataFrame, event_records
+from sucrose.post import LogDataFrame
 from sucrose.post.scalars import read_scalars
+from sucrose.scenarios.tensorboard import event_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,6 +181,12 @@ def test_more_than_a_block_of_points_is_read(logs: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(event_records, "_BLOCK_NBYTES", block_nbytes)
     write_events(logs / "run" / NAME, [version(), *(scalar("loss", step, step) for step in range(200))])
     assert all_points(logs) == {("run", "loss"): [(step, float(step)) for step in range(200)]}
+
+
+def test_a_link_to_nowhere_is_no_event_file(logs: Path) -> None:
+    write_events(logs / "run" / NAME, [version(), scalar("loss", 1, 1.0)])
+    (logs / "run" / f"{NAME}.gone").symlink_to("/no/such/disk")
+    assert all_points(logs) == {("run", "loss"): [(1, 1.0)]}
 
 
 def test_superseded_attempts_count_only_where_asked_for(logs: Path) -> None:

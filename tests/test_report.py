@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 NAME = "events.out.tfevents.1000000000.host.1.0"
-HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'{{7*7}}"
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">'{{7777*7777}}"
 BLUE = (0x00, 0x72, 0xB2)
 
 
@@ -163,7 +163,7 @@ def test_what_comes_from_the_workspace_stays_text(tmp_path: Path) -> None:
     source = report_of(hostile)
     page = Page(source)
     assert (page.count("script"), page.count("img")) == (2, 0)
-    assert "49" not in " ".join(page.texts)
+    assert "60481729" not in " ".join(page.texts)
     assert sum(HOSTILE in text for text in page.texts) >= 4
     if CHROMIUM is not None:
         probed = probe(source, tmp_path, "return { title: document.title };")

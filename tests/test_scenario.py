@@ -321,7 +321,58 @@ def test_objects_that_are_tracked_need_not_be_named_again(workspace: Path) -> No
     assert weight(model) == 2
 
 
+def test_a_scenario_that_cannot_be_started_leaves_nothing_for_the_end_of_the_program(workspace: Path) -> None:
+    add_to_config(workspace, "\nbroken: {a: '${nowhere}'}\n")
+    with pytest.raises(ConfigError, match="nowhere"):
+        sucrose.scenario(workspace, "broken")
+    opened._end_logs()
+
+
+def test_folders_of_a_workspace_may_lie_elsewhere(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    add_to_config(workspace, f"\nworkspace: {{ckpts_folder: ~/ckpts, logs_folder: {tmp_path / 'elsewhere'}}}\n")
+    with sucrose.scenario(workspace, "base") as ssc:
+        ssc.log({"loss": 1.0}, 1)
+        ssc.save_state_dict(x=1)
+    assert (tmp_path / "home" / "ckpts" / "base" / "base_e1.pt").is_file()
+    assert list((tmp_path / "elsewhere" / "base").glob("events*"))
+
+
 def test_a_workspace_says_what_is_wrong_with_its_settings(workspace: Path) -> None:
     add_to_config(workspace, "\nworkspace: {ckpt_folder: x}\n")
     with pytest.raises(ConfigError, match=r"'ckpt_folder'; did you mean 'ckpts_folder'"):
         sucrose.scenario(workspace, "base")
+
+
+def test_an_epoch_among_the_best_has_a_file_whatever_the_interval(workspace: Path) -> None:
+    add_to_config(workspace, "\nworkspace: {keep: {last: 1, best: {metric: accuracy, mode: max, k: 1}}}\n")
+    with sucrose.Scenario(workspace, "base/case1") as ssc:
+        for accuracy in (0.1, 0.9, 0.3, None, 0.5, 0.6, 0.2):
+            if accuracy is not None:  # not measured after every epoch: an old value is no new one
+                ssc.log({"accuracy": accuracy})
+            ssc.save_state_dict(3, model=model_of(accuracy or 0))
+    assert files(workspace) == ["base_case1_e2.pt", "base_case1_e7.pt"]
+    model = model_of(0)
+    sucrose.scenario(workspace, "base/case1").load_state_dict("best", model=model)
+    assert weight(model) == pytest.approx(0.9)
+
+
+def test_what_cannot_be_tracked_or_loaded_is_told_at_once(workspace: Path) -> None:
+    ssc = sucrose.scenario(workspace, "base/case1")
+    with pytest.raises(TypeError, match="notes=list"):
+        ssc.track(notes=[1, 2])
+    for wrong in (model_of(1), "lastest", 1.5, True):
+        with pytest.raises(TypeError, match="model=model"):
+            ssc.load_state_dict(wrong)  # type: ignore[arg-type]
+
+
+def test_a_scenario_without_a_domain_of_its_own_has_its_parents_fields(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert sucrose.scenario(workspace, "base/case1/lr3")["optim.lr"] == 0.1
+    assert "did you mean" not in caplog.text
+    assert sucrose.scenario(workspace, "base/cas1")["optim.lr"] == 0.1
+    assert "did you mean 'base/case1'" in caplog.text

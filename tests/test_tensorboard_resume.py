@@ -9,10 +9,13 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from tensorboard_curves import Points, curves, event_files, start_steps
 from torch.utils.tensorboard import SummaryWriter
 
-from sucrose.scenarios.tensorboard import ScenarioWriter, start_writer
+from sucrose.scenarios.logs import ScenarioLogs
+from sucrose.scenarios.record import Record
+from sucrose.scenarios.tensorboard import ScenarioWriter, event_records, start_writer
 from sucrose.storage.leases import lease
 
 if TYPE_CHECKING:
@@ -27,6 +30,12 @@ def log(writer: SummaryWriter, steps: range) -> None:
 
 def line(steps: range) -> Points:
     return [(step, step * 0.5) for step in steps]
+
+
+def record_with(positions: dict[str, int], step: int) -> Record:
+    return Record(
+        epoch=1, step=step, is_mid_epoch=False, saved_ns=0, config={}, overrides=(), metrics={}, logs=positions
+    )
 
 
 def superseded_bytes(log_dir: Path) -> bytes:
@@ -304,6 +313,50 @@ def test_a_second_writer_of_the_process_ends_the_first_and_takes_over(tmp_path: 
         log(second, range(5, 7))
     assert first.all_writers is None
     assert curves(tmp_path) == {".": {"loss": line(range(7))}}
+
+
+def test_what_the_programs_own_writer_has_begun_is_neither_cut_nor_hidden(tmp_path: Path) -> None:
+    saved: dict[str, int] = {}
+    for first in (0, 3):
+        logs = ScenarioLogs(str(tmp_path), {}, is_new=first == 0)
+        with SummaryWriter(str(tmp_path)) as own:
+            if first:
+                logs.resume(record_with(saved, step=first), first, is_newest=True)
+            for step in range(first, first + 6):
+                own.add_scalar("own", step * 0.5, step)
+                own.flush()
+                logs.log({"loss": step * 0.5}, step)  # the first one begins the scenario's writer
+                if step == first + 2:
+                    saved = dict(logs.positions())
+        logs.close()
+    assert curves(tmp_path) == {".": {"own": line(range(9)), "loss": line(range(9))}}
+
+
+def test_an_image_that_is_larger_than_a_block_is_cut_or_kept_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_records, "_BLOCK_NBYTES", 1000)
+    image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
+    with start_writer(str(tmp_path)) as writer:
+        log(writer, range(3))
+        writer.add_image("kept", image, 2)
+        positions = writer.positions()
+        writer.add_image("lost", image, 3)
+        log(writer, range(3, 5))
+        (path,) = event_files(tmp_path)
+        content = path.read_bytes()
+    with start_writer(str(tmp_path), step=2, positions=positions) as writer:
+        log(writer, range(3, 5))
+    assert path.read_bytes() == content[: positions[path.name]]
+    assert superseded_bytes(tmp_path) == content[positions[path.name] :]
+    assert curves(tmp_path) == {".": {"loss": line(range(5))}}
+
+
+def test_a_link_to_nowhere_is_no_event_file(tmp_path: Path) -> None:
+    (tmp_path / "events.out.tfevents.1.host").symlink_to("/no/such/disk")
+    with start_writer(str(tmp_path), step=0, positions={}) as writer:
+        log(writer, range(2))
+        assert list(writer.positions()) == [path.name for path in event_files(tmp_path)]
 
 
 def test_a_file_from_a_host_whose_clock_is_ahead_comes_first_all_the_same(tmp_path: Path) -> None:

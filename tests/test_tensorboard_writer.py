@@ -6,6 +6,7 @@ import errno
 import inspect
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,16 @@ def test_positions_are_the_sizes_of_all_files_and_those_are_on_the_disk(
         writer.add_scalars("two", {"a": 1.0}, 2)
         changed = {name for name, nbytes in writer.positions().items() if nbytes != positions[name]}
         assert [os.path.relpath(path, tmp_path) for path in synced] == list(changed)
+
+
+def test_a_folder_that_was_removed_takes_no_checkpoint_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with start_writer(str(tmp_path / "logs")) as writer:
+        writer.add_scalar("loss", 1.0, 1)
+        shutil.rmtree(tmp_path / "logs")
+        assert writer.positions() == {}
+    assert "curves may be lost" in caplog.text
 
 
 def test_logging_after_close_goes_on_in_another_file(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sucrose.cli.formatting import metrics_text, nbytes_text, show_table, tell, time_text
+from sucrose.cli.formatting import metrics_text, show_table, tell, time_text
 from sucrose.config import MISSING
 from sucrose.config.plain_values import value_text
+from sucrose.overview.text import nbytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

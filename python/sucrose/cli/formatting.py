@@ -9,25 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from sucrose.config.plain_values import printable
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def time_text(time_ns: int) -> str:
     """UTC to the second, in the form of ISO 8601."""
     return datetime.fromtimestamp(time_ns // 10**9, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def nbytes_text(nbytes: int) -> str:
-    """Three or four digits and a unit."""
-    value = float(nbytes)
-    for unit in _UNITS:
-        if value < 1000 or unit == _UNITS[-1]:
-            break
-        value /= 1024
-    return f"{nbytes} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def metric_value(value: float) -> float | str:
@@ -38,14 +28,6 @@ def metric_value(value: float) -> float | str:
 def tell(text: str) -> None:
     """One line on stdout."""
     typer.echo(printable(text))
-
-
-def printable(text: str) -> str:
-    """The text with escapes for what would move a terminal's cursor, or cannot be encoded: names may be anything."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
 
 
 def write_json(content: dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ import typer
 
 from sucrose.catalog.collecting import collect
 from sucrose.catalog.retention import Retention
-from sucrose.cli.formatting import nbytes_text, tell, write_json
+from sucrose.cli.formatting import tell, write_json
 from sucrose.cli.roots import open_catalog
 from sucrose.errors import ConfigError
+from sucrose.overview.text import nbytes_text
 
 if TYPE_CHECKING:
     from sucrose.catalog.collecting import CollectReport

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sucrose.catalog.checked_listing import checked_listing
-from sucrose.cli.formatting import metric_value, metrics_text, nbytes_text, show_table, tell, time_text, write_json
+from sucrose.cli.formatting import metric_value, metrics_text, show_table, tell, time_text, write_json
 from sucrose.cli.other_snapshots import count_other_snapshots
 from sucrose.cli.roots import open_catalog
+from sucrose.overview.text import nbytes_text
 
 if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory

@@ -17,13 +17,14 @@ import typer
 
 from sucrose.cli.compare import compare
 from sucrose.cli.explain import explain
-from sucrose.cli.formatting import printable, tell
+from sucrose.cli.formatting import tell
 from sucrose.cli.gc import gc
 from sucrose.cli.ls import ls
 from sucrose.cli.plot import plot
 from sucrose.cli.report import report
 from sucrose.cli.run import RunCommand, run
 from sucrose.cli.runs import runs
+from sucrose.config.plain_values import printable
 
 app = typer.Typer(
     name="sucrose",

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sucrose.cli.formatting import nbytes_text, tell, write_json
-from sucrose.overview.report import write_report
+from sucrose.cli.formatting import tell, write_json
+from sucrose.overview.text import nbytes_text
 from sucrose.scenarios.workspace import Workspace
 
 
@@ -25,6 +25,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Writes configurations, runs, curves and checkpoints into one HTML file that needs nothing else."""
+    from sucrose.overview.report import write_report  # with NumPy and tensorboard, which no other command needs
+
     workspace = Workspace.open(work_dir, needs_config=False)
     if not os.path.exists(workspace.config.path) and not workspace.scenario_names():
         raise FileNotFoundError(errno.ENOENT, "no config.yaml, and no checkpoints or logs either", workspace.work_dir)

@@ -38,6 +38,9 @@ def run(
             metavar="OVERRIDES [-- ARGS]",
         ),
     ] = None,
+    is_module: Annotated[
+        bool, typer.Option("--module", "-m", help="SCRIPT is the name of a module, as for python -m.")
+    ] = False,
 ) -> None:
     """Runs a Python script; its sucrose.scenario(...) then takes the scenario and the overrides given here."""
     given = overrides or []
@@ -48,7 +51,7 @@ def run(
                 f"{override!r} is no override such as optim.lr=1e-3; arguments of the script come after --"
             )
         parse_override(override)
-    if not os.path.exists(script):
+    if not is_module and not os.path.exists(script):
         raise FileNotFoundError(errno.ENOENT, "there is no such script", script)
     if not sys.executable:
         raise ConfigError("this Python does not know its own path (sys.executable), so it cannot be started again")
@@ -59,7 +62,8 @@ def run(
     }
     # A name that begins with a dash would be an option of Python's.
     path = os.path.join(os.curdir, script) if script.startswith("-") else script
+    program = ["-m", script] if is_module else [path]
     sys.stdout.flush()
     sys.stderr.flush()
     # The script takes over this process, so that signals, the exit status and the process id are its own.
-    os.execve(sys.executable, [sys.executable, path, *context.meta[_ARGUMENTS]], environment)  # noqa: S606  # no shell wanted
+    os.execve(sys.executable, [sys.executable, *program, *context.meta[_ARGUMENTS]], environment)  # noqa: S606  # no shell wanted

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sucrose.cli.formatting import metric_value, metrics_text, nbytes_text, show_table, tell, time_text, write_json
+from sucrose.cli.formatting import metric_value, metrics_text, show_table, tell, time_text, write_json
 from sucrose.overview.runs import collect_runs
+from sucrose.overview.text import nbytes_text
 from sucrose.scenarios.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, is_dataclass
+from enum import Enum
 from inspect import Parameter
 from pathlib import PurePath
 from types import UnionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from sucrose.config.plain_values import value_text
+from sucrose.config.scalars import plain_value
+
+Nested: TypeAlias = Callable[[Sequence[type], Any, str], Any]
+"""Makes one of several dataclasses, the first that fits, of a value and the name of the field."""
 
 _LISTS: dict[Any, Callable[[list[Any]], Any]] = {list: list, Sequence: list, tuple: tuple}
 _MAPS = (dict, Mapping)
@@ -42,16 +49,16 @@ def types_of(func: Any, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
 
 
 def convert(  # noqa: PLR0911  # one return for each form of a type
-    value: Any, kind: Any, nested: Callable[[type, Any, str], Any], where: str
+    value: Any, kind: Any, nested: Nested, where: str
 ) -> Any:
-    """The value as one of a type: whole numbers as floats, lists as tuples, texts as paths and enumerations.
+    """The value as one of a type: whole numbers as floats, lists as tuples, texts as paths, enumerations and devices.
 
     Types that cannot be checked take anything.
 
     Args:
         value: as a configuration has it.
         kind: the type.
-        nested: makes a dataclass from its type, a value, and the name of the field.
+        nested: makes dataclasses.
         where: name of the field.
 
     Raises:
@@ -63,14 +70,19 @@ def convert(  # noqa: PLR0911  # one return for each form of a type
     if origin in (typing.Union, UnionType):
         return _one_of(value, arguments, nested, where)
     if isinstance(kind, type) and is_dataclass(kind):
-        return nested(kind, value, where)
+        return nested([kind], value, where)
     if inspect.isclass(kind) and issubclass(kind, PurePath) and isinstance(value, str):
         return kind(value)
+    if inspect.isclass(kind) and kind.__module__ == "torch" and isinstance(value, str):
+        return _of_torch(value, kind)
     if origin in _LISTS and isinstance(value, list) and (origin is not tuple or arguments[1:] == (...,)):
         items = [convert(item, arguments[0], nested, f"{where}[{at}]") for at, item in enumerate(value)]
         return _LISTS[origin](items)
     if origin in _MAPS and isinstance(value, dict):
-        return {name: convert(part, arguments[1], nested, f"{where}.{name}") for name, part in value.items()}
+        return {
+            _key(name, arguments[0], nested, where): convert(part, arguments[1], nested, f"{where}.{name}")
+            for name, part in value.items()
+        }
     return _converted(value, kind)
 
 
@@ -78,15 +90,46 @@ def _converted(value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        told = str(error).partition(", got")[0].replace("Expected", "expected").replace("`", "")
+        choices = [member.value for member in kind] if _is_enum(kind) else typing.get_args(kind)
+        if choices and str(error).startswith("Invalid enum value"):
+            told = f"expected one of {', '.join(map(value_text, choices))}"
+        else:
+            told = str(error).partition(", got")[0].replace("Expected", "expected").replace("`", "")
+            told = re.sub(r"\barray\b", "list", re.sub(r"\bobject\b", "map", told))  # those are JSON's names
         raise Mismatch(f"{told}, found {value_text(value)}") from None
     except TypeError:
         return value
 
 
-def _one_of(value: Any, kinds: tuple[Any, ...], nested: Callable[[type, Any, str], Any], where: str) -> Any:
+def _is_enum(kind: Any) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, Enum)
+
+
+def _key(name: str, kind: Any, nested: Nested, where: str) -> Any:
+    """A key of a map, which is a text until its type says something else."""
+    return name if kind in (str, Any) else convert(plain_value(name), kind, nested, where)
+
+
+def _of_torch(value: str, kind: Any) -> Any:
+    """A device or a type of numbers by its name: ``cuda:0``, ``float32``. Who has such a type has imported torch."""
+    torch = sys.modules["torch"]
+    try:
+        if kind is torch.device:
+            return torch.device(value)
+    except RuntimeError:
+        raise Mismatch(f"expected a device such as cpu or cuda:0, found {value_text(value)}") from None
+    found = getattr(torch, value.removeprefix("torch."), None) if kind is torch.dtype else None
+    if not isinstance(found, torch.dtype):
+        raise Mismatch(f"expected {kind.__module__}.{kind.__qualname__}, found {value_text(value)}")
+    return found
+
+
+def _one_of(value: Any, kinds: tuple[Any, ...], nested: Nested, where: str) -> Any:
     if type(value) in kinds:
         return value
+    dataclasses = [kind for kind in kinds if inspect.isclass(kind) and is_dataclass(kind)]
+    if dataclasses and isinstance(value, dict):
+        return nested(dataclasses, value, where)
     problems = []
     for kind in kinds:
         try:

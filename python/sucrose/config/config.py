@@ -28,6 +28,9 @@ T = TypeVar("T")
 _SLIP = 0.9
 """How similar two names are that differ by a slip of a key."""
 
+_MAX_COMPARED = 300
+"""Of more names, each with all others, a comparison would take seconds."""
+
 
 class Config(Mapping[str, Any]):
     r"""The fields that a scenario has: those of its domain, of the domains above it, and the overrides.
@@ -249,15 +252,16 @@ class Config(Mapping[str, Any]):
     def unused(self) -> list[UnusedField]:
         """Fields that nothing has used so far; a field that a used one refers to is used."""
         missed = {name for name in self._asked if name not in self._layers.definitions}
+        unused = [field for field in self._layers.definitions if field not in self._used]
+
+        def meant(field: str) -> str | None:
+            # Beside a used field only a slip of a key is meant: `input_dim` and `output_dim` are two things.
+            return nearest(field, self._used, min_similarity=_SLIP) or nearest(field, missed)
+
+        is_few = len(unused) <= _MAX_COMPARED
         return [
-            UnusedField(
-                field=field,
-                origin=definition,
-                # Beside a used field only a slip of a key is meant: `input_dim` and `output_dim` are two things.
-                nearest=nearest(field, missed) or nearest(field, self._used, min_similarity=_SLIP),
-            )
-            for field, definition in self._layers.definitions.items()
-            if field not in self._used
+            UnusedField(field=field, origin=self._layers.definitions[field], nearest=meant(field) if is_few else None)
+            for field in unused
         ]
 
     def _inexplicable(self, field: str) -> UnknownFieldError:

@@ -66,7 +66,8 @@ def read_config_file(work_dir: str | os.PathLike[str]) -> ConfigFile:
         with open(path, "rb") as file:
             content = file.read()
     except FileNotFoundError:
-        raise FileNotFoundError(errno.ENOENT, "the workspace has no configuration file", path) from None
+        problem = "the workspace has no configuration file" if os.path.isdir(work_dir) else "there is no such workspace"
+        raise FileNotFoundError(errno.ENOENT, problem, path) from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

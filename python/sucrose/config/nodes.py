@@ -7,6 +7,7 @@ aliases while the graph is built, so that a document that would expand to billio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
 _MAX_DEPTH = 50
 _MAX_VALUES = 200_000
+_REFERENCE_IN_BRACKETS = re.compile(r"[\[{,:]\s*\$\{")
 _TYPES: dict[str, type | tuple[type, ...]] = {"null": type(None), "bool": bool, "int": int, "float": (int, float)}
 
 
@@ -100,11 +102,21 @@ class Document:
             yield from yaml.parse(self._text, Loader=LOADER)
         except yaml.MarkedYAMLError as error:
             line = 1 if error.problem_mark is None else error.problem_mark.line + 1
-            raise ConfigError(f"{self._path}:{line}: no YAML: {error.problem or error}", path=self._path) from None
+            told = f"{error.problem or error}{self._hint(line)}"
+            raise ConfigError(f"{self._path}:{line}: no YAML: {told}", path=self._path) from None
         # PyYAML's own errors are not all that a malformed text makes it raise: escapes of no character, lone surrogates
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             told = " ".join(str(error).split())
             raise ConfigError(f"{self._path}: no YAML: {told}", path=self._path) from None
+
+    def _hint(self, line: int) -> str:
+        """What may be meant by a line that is no YAML."""
+        written = "".join(self._text.splitlines()[line - 1 : line])
+        if "\t" in written[: len(written) - len(written.lstrip())]:
+            return "; it begins with a tab, where only spaces can stand"
+        if _REFERENCE_IN_BRACKETS.search(written):
+            return "; a reference within brackets needs quotes: ['${field}']"
+        return ""
 
     def _begin(self, event: Any) -> None:
         is_list = isinstance(event, yaml.SequenceStartEvent)

@@ -143,4 +143,5 @@ def _value(written: str, where: str) -> Any:
             return {field: found.value for field, found in flatten(node, where).items()}
         return node_value(node, where)
     except ConfigError as error:
-        raise ConfigError(f"{error}; put the value in quotes if it is a text") from None
+        told = str(error).removeprefix(where).lstrip(":0123456789 ")  # what is one line needs no number
+        raise ConfigError(f"{where}: {told}; put the value in quotes if it is a text") from None

@@ -50,3 +50,16 @@ def flow_text(value: Any) -> str:
 def inserted_text(value: Any) -> str:
     """A single value inside of a longer text: words as YAML has them, and no quotes."""
     return value if isinstance(value, str) else flow_text(value)
+
+
+def printable(text: str) -> str:
+    r"""The text with escapes for what would move a terminal's cursor, or cannot be encoded: names may be anything.
+
+    Example:
+        >>> print(printable("base/\x1b[31m"))
+        base/\x1b[31m
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -42,7 +42,7 @@ class Schema:
         """
         if not is_dataclass(cls):
             raise TypeError(f"{cls!r} is no dataclass")
-        built = self._built(cls, self._values(prefix), prefix)
+        built = self._built([cls], self._values(prefix), prefix)
         self._raise(f"does not fit {name_of(cls)}")
         return cast(T, built)
 
@@ -76,12 +76,23 @@ class Schema:
                 values[name] = _FAILED
         return values
 
-    def _built(self, cls: type, value: Any, where: str) -> Any:
+    def _built(self, classes: Sequence[type], value: Any, where: str) -> Any:
+        """An instance of the first class that fits; where none does, the fewest problems are told."""
         if not isinstance(value, dict):
-            raise Mismatch(f"expected fields of {name_of(cls)}, found {value_text(value)}")
-        n_problems = len(self._problems)
+            raise Mismatch(f"expected fields of {' or '.join(map(name_of, classes))}, found {value_text(value)}")
+        before, attempts = self._problems, []
+        for cls in classes:
+            self._problems = []
+            built = self._instance(cls, value, where)
+            attempts.append(self._problems)
+            if not self._problems:
+                break
+        self._problems = before + min(attempts, key=len)
+        return built
+
+    def _instance(self, cls: type, value: Mapping[str, Any], where: str) -> Any:
         arguments = self._arguments(cls, value, where)
-        if len(self._problems) > n_problems:
+        if self._problems:
             return _FAILED
         try:
             return cls(**arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ class CountedIterator:
         source: the loader's own iterator.
     """
 
-    __slots__ = ("__weakref__", "_one", "_passes", "_source")
+    __slots__ = ("__weakref__", "_ahead", "_one", "_passes", "_source")
 
     def __init__(self, passes: Passes, one: Pass, source: Any) -> None:
         self._passes = passes
         self._one = one
         self._source = source
+        self._ahead: list[Any] | None = None
+        """What `look_ahead` has found: a batch, or nothing; None: nobody has looked."""
         one.iterator = weakref.ref(self)
 
     def __iter__(self) -> Iterator[Any]:
@@ -55,16 +58,30 @@ class CountedIterator:
         is_current = passes.current is one
         if is_current:
             passes.reach_boundary()
-            if one.place.first is None:
-                one.place = replace(one.place, first=passes.capture_random())
+            self._note_first()
         try:
-            batch = next(self._source)
+            batch = self._fetch()
         except StopIteration:
             if is_current:
                 passes.exhaust(one)
             raise
         one.used += 1
         return batch
+
+    def look_ahead(self) -> bool:
+        """Whether there is another batch, which is fetched to that end."""
+        if self._ahead is None:
+            self._note_first()
+            self._ahead = [*islice(self._source, 1)]
+        return bool(self._ahead)
+
+    def _note_first(self) -> None:
+        if self._one.place.first is None:
+            self._one.place = replace(self._one.place, first=self._passes.capture_random())
+
+    def _fetch(self) -> Any:
+        ahead, self._ahead = self._ahead, None
+        return next(self._source if ahead is None else iter(ahead))
 
     def __len__(self) -> int:
         return len(self._source)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,8 @@ class Passes:
         """Of this epoch."""
         self._pending: LoaderPlace | None = None
         """What was loaded and is still to be done: it has passes that are over, or one that goes on."""
+        self._place_before: LoaderPlace | None = None
+        """What stands for the place while somebody is looking ahead."""
         self._had_workers: bool | None = None
         """What the next pass has to find; None where that is what there is."""
         self._generators = dict(generators_of(_KEY, loader))
@@ -70,16 +73,35 @@ class Passes:
         self._settle()
         return self._completed
 
-    def has_batches_left(self) -> bool:
-        """Whether the current pass will deliver another batch, as far as the loader's length tells."""
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a pass has begun here and is not over."""
+        self._settle()
+        return self.current is not None
+
+    @contextmanager
+    def looking_ahead(self) -> Iterator[bool]:
+        """Tells whether the current pass will deliver another batch.
+
+        Of a loader without a length that batch is fetched. Inside, `place` and the generators are as before that.
+        """
         self._settle()
         one = self.current
-        if one is None:
-            return False
+        iterator = None if one is None or one.iterator is None else one.iterator()
+        nbatches = _length(self._loader())
+        if one is None or iterator is None or nbatches is not None:
+            yield one is not None and one.used < (nbatches or 0)
+            return
+        place, before = self.place(), self.capture_random()
+        has_batches_left = iterator.look_ahead()
+        after = self.capture_random()
+        before.apply(self._generators)
+        self._place_before = place
         try:
-            return one.used < len(self._loader())  # type: ignore[arg-type]  # has no length: the next line
-        except TypeError:
-            return True
+            yield has_batches_left
+        finally:
+            self._place_before = None
+            after.apply(self._generators)
 
     def begin(self) -> Any:
         """Instead of the loader's ``__iter__``.
@@ -126,6 +148,8 @@ class Passes:
 
     def place(self) -> LoaderPlace:
         """Where the program is."""
+        if self._place_before is not None:
+            return self._place_before
         self._settle()
         pending = self._pending
         if pending is not None:
@@ -228,6 +252,13 @@ class Passes:
 
 def _own(loader: Any) -> Any:
     return loader.state_dict() if hasattr(loader, "state_dict") else None
+
+
+def _length(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:
+        return None
 
 
 def _keeps_workers(loader: Any) -> bool:

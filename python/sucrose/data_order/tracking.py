@@ -7,6 +7,7 @@ import inspect
 import types
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -47,9 +48,17 @@ class TrackedLoader:
         """Passes of this epoch that are over: they would yield nothing in a run that is resumed here."""
         return self._passes.completed
 
-    def has_batches_left(self) -> bool:
-        """Whether a pass is under way that will deliver another batch, as far as the loader's length tells."""
-        return self._passes.has_batches_left()
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the program is in the middle of a pass."""
+        return self._passes.is_under_way
+
+    def looking_ahead(self) -> AbstractContextManager[bool]:
+        """Tells whether a pass is under way that will deliver another batch.
+
+        For that, the batch may be fetched. Inside, the state and the generators are as before that.
+        """
+        return self._passes.looking_ahead()
 
     def finish_epoch(self) -> None:
         """An epoch is over: the passes so far need not be passed over when the next one is resumed.

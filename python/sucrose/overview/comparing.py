@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sucrose.config import MISSING, Config, differences
 from sucrose.errors import ConfigError
-from sucrose.overview.curves import Curve
-from sucrose.overview.scalars import curves_of
+from sucrose.overview.curves import Curve, curves_of
 from sucrose.overview.scenario_names import known_scenario
 from sucrose.scenarios.checkpoints import list_checkpoints
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from sucrose.overview.scalars import label_of, own_runs
+from sucrose.overview.curves import label_of, own_runs
 
 if TYPE_CHECKING:
     from sucrose.post.series import Series
@@ -76,7 +76,7 @@ def _fitting(data: bytes) -> set[int]:
     """Offsets of eight bytes that are no great number, and have its checksum behind them."""
     import numpy as np
 
-    from sucrose.post.crc32c import masked_crc32c
+    from sucrose.scenarios.tensorboard.crc32c import masked_crc32c
 
     every = np.frombuffer(data, np.uint8)
     n_offsets = len(data) - _HEAD_NBYTES + 1

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sucrose.config import Config
+from sucrose.config import WORKSPACE, Config, chain
 from sucrose.errors import ConfigError
 
 if TYPE_CHECKING:
     from sucrose.config import ConfigFile
     from sucrose.scenarios.checkpoints import CheckpointInfo
     from sucrose.scenarios.workspace import Workspace
-
-_WORKSPACE = "workspace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +83,21 @@ def config_tree(workspace: Workspace, checkpoints: Mapping[str, Sequence[Checkpo
                 siblings.append(nodes[prefix])
             siblings = nodes[prefix].children
         _fill(nodes[name], file, checkpoints.get(name, ()))
-    return sorted(roots, key=lambda node: node.name != _WORKSPACE)
+    return sorted(roots, key=lambda node: node.name != WORKSPACE)
 
 
 def _fill(node: DomainNode, file: ConfigFile, checkpoints: Sequence[CheckpointInfo]) -> None:
     node.is_defined = True
     resolved: dict[str, Any] = {}
-    if node.name != _WORKSPACE:
+    if node.name != WORKSPACE:
         try:
             resolved = Config(file, node.name).resolved()
         except ConfigError as error:
             node.problem = str(error)
-    chain = [domain for domain in _upwards(node.name) if domain in file.domains]
+    domains = [domain for domain in chain(node.name) if domain in file.domains]
     overrides = _overrides(checkpoints)
-    names = sorted({name for domain in chain for name in file.domains[domain]})
-    rows = [_row(file, node.name, chain, name, resolved, overrides.pop(name, ())) for name in names]
+    names = sorted({name for domain in domains for name in file.domains[domain]})
+    rows = [_row(file, node.name, domains, name, resolved, overrides.pop(name, ())) for name in names]
     node.rows = sorted(rows, key=lambda row: row.is_inherited)
     node.other_overrides = tuple(text for texts in overrides.values() for text in texts)
 
@@ -107,12 +105,12 @@ def _fill(node: DomainNode, file: ConfigFile, checkpoints: Sequence[CheckpointIn
 def _row(
     file: ConfigFile,
     owner: str,
-    chain: Sequence[str],
+    domains: Sequence[str],
     name: str,
     resolved: Mapping[str, Any],
     overrides: tuple[str, ...],
 ) -> FieldRow:
-    origin, *shadowed = [domain for domain in chain if name in file.domains[domain]]
+    origin, *shadowed = [domain for domain in domains if name in file.domains[domain]]
     definition = file.domains[origin][name]
     value = value_text(definition.value)
     final = value_text(resolved[name]) if name in resolved else value
@@ -161,9 +159,3 @@ def _overrides(checkpoints: Sequence[CheckpointInfo]) -> dict[str, tuple[str, ..
         name = override.partition("=")[0].lstrip("+~")
         marked[name] = (*marked.get(name, ()), f"e{record.epoch}: {override}")
     return marked
-
-
-def _upwards(name: str) -> Iterable[str]:
-    while name:
-        yield name
-        name = name.rpartition("/")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,10 @@ class SizeRow:
 
 def collect_checkpoints(workspace: Workspace) -> dict[str, list[CheckpointInfo]]:
     """Checkpoints by scenario, of those that have any."""
-    found = {name: list_checkpoints(workspace.checkpoint_names(name)) for name in workspace.scenario_names()}
+    found = {}
+    for name in workspace.scenario_names():
+        with suppress(OSError):  # the table of runs tells
+            found[name] = list_checkpoints(workspace.checkpoint_names(name))
     return {name: checkpoints for name, checkpoints in found.items() if checkpoints}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sucrose.overview.checkpoint_steps import read_step
 from sucrose.overview.disk_use import disk_use
 from sucrose.overview.last_values import last_values
 from sucrose.overview.resuming import resumption_of
@@ -17,6 +17,8 @@ from sucrose.scenarios.checkpoints.listing import checkpoint_at, in_order, path_
 if TYPE_CHECKING:
     from sucrose.scenarios.checkpoints import CheckpointInfo
     from sucrose.scenarios.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,10 @@ def _summary(
     read_steps: bool,
 ) -> RunSummary:
     names = workspace.checkpoint_names(name)
-    order = in_order(names)
+    try:
+        order, problem = in_order(names), ""
+    except OSError as error:  # of others, perhaps, who let nobody read it
+        order, problem = [], f"its checkpoints cannot be read: {error}"
     newest_first = (checkpoint_at(names, epoch, is_mid_epoch=is_mid) for epoch, is_mid in reversed(order))
     file_names = {os.path.basename(path_at(names, epoch, is_mid_epoch=is_mid)) for epoch, is_mid in order}
     use = disk_use(workspace.ckpts_dir(name), workspace.logs_dir(name), file_names, folders)
@@ -116,7 +121,7 @@ def _summary(
         started_ns=use.first_log_ns,
         is_running=is_locked(workspace.logs_dir(name), locked),
         resumable=resumption.resumable,
-        reason=resumption.reason,
+        reason=problem or resumption.reason,
         overrides=() if record is None else record.overrides,
         n_config_differences=resumption.n_differences,
     )
@@ -127,4 +132,20 @@ def _steps(checkpoint: CheckpointInfo | None, step_key: str, *, read_steps: bool
         return None
     if checkpoint.record is not None:
         return checkpoint.record.step
-    return read_step(checkpoint.path, step_key) if read_steps and os.path.isfile(checkpoint.path) else None
+    return _read_step(checkpoint.path, step_key) if read_steps and os.path.isfile(checkpoint.path) else None
+
+
+def _read_step(path: str, step_key: str) -> int | None:
+    """What `torch.save` has written under `step_key`; None where nothing is, or where only unpickling would tell.
+
+    Imports torch. Tensors are not read: a file of any size takes moments.
+    """
+    from sucrose.snapshot.single_file import load
+
+    try:
+        contents = load(path, map_location="meta")
+    except Exception as error:  # noqa: BLE001  # torch raises anything, and one strange file must not hide the others
+        logger.info("%s does not tell its step: %s", path, error)
+        return None
+    step = contents.get(step_key) if isinstance(contents, Mapping) else None
+    return step if isinstance(step, int) and not isinstance(step, bool) else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from sucrose.config.suggestions import nearest
 from sucrose.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ def known_scenario(workspace: Workspace, name: str) -> str:
     """The name, where the workspace has such a scenario.
 
     Raises:
-        ConfigError: it has none; names the nearest ones.
+        ConfigError: it has none; names the nearest one.
     """
     names = workspace.scenario_names()
     if name in names:
         return name
-    near = get_close_matches(name, names, 3)
-    if near:
-        hint = f"did you mean {' or '.join(map(repr, near))}?"
+    near = nearest(name, names)
+    if near is not None:
+        hint = f"did you mean {near!r}?"
     else:
         hint = f"there are {', '.join(map(repr, names))}" if names else "there is none at all"
     raise ConfigError(

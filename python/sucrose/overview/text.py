@@ -1,4 +1,4 @@
-"""Values as a report shows them."""
+"""Values as people read them."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
 
+from sucrose.config.suggestions import nearest
 from sucrose.errors import ConfigError
 
 
@@ -44,7 +44,7 @@ def check_all_found(kind: str, patterns: Iterable[str] | None, names: Collection
     """
     for pattern in patterns or ():
         if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
-            near = get_close_matches(pattern, names, 1)
+            near = nearest(pattern, names)
             known = ", ".join(map(repr, sorted(names)[:10])) + (", …" if len(names) > 10 else "")
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {known}" if names else "there are none"
+            hint = f"did you mean {near!r}?" if near else f"there are {known}" if names else "there are none"
             raise ConfigError(f"{place} has no {kind} {pattern!r}; {hint}", path=place, key=pattern)

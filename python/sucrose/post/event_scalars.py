@@ -18,11 +18,13 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]  # it has no types
 from tensorboard.util.tensor_util import make_ndarray  # type: ignore[import-untyped]  # it has no types
 
-from sucrose.post.event_records import read_records
 from sucrose.post.series import Series
+from sucrose.scenarios.tensorboard.event_records import read_records
 
 if TYPE_CHECKING:
-    from sucrose.post.event_records import Records
+    from numpy.typing import NDArray
+
+    from sucrose.scenarios.tensorboard.event_records import Records
 
 _WALL_TIME, _STEP = 0x09, 0x10  # how these fields of an event begin; protobuf writes fields in their order
 _SHORTEST = 20  # of a time, a step and its longest number
@@ -77,7 +79,15 @@ class RunScalars:
         Raises:
             OSError: it cannot be read.
         """
-        n_unreadable = sum(self._read(records) for records in read_records(path, at))
+        n_damaged = n_unreadable = 0
+        for records in read_records(path, at):
+            if not records.is_whole:  # an image or the like
+                continue
+            are_sound = records.are_sound()
+            n_damaged += len(are_sound) - int(are_sound.sum())
+            n_unreadable += self._read(records, are_sound)
+        if n_damaged:
+            _logger.warning("%s: %d of its records are damaged, and left out", path, n_damaged)
         if n_unreadable:
             _logger.warning("%s: %d of its records are no events, and left out", path, n_unreadable)
 
@@ -91,11 +101,12 @@ class RunScalars:
             if column.steps
         }
 
-    def _read(self, records: Records) -> int:
+    def _read(self, records: Records, are_wanted: NDArray[np.bool_]) -> int:
         """Returns how many records could not be parsed."""
         data, templates = records.data, self._templates
         n_unreadable = 0
-        for begin, end in records.spans:
+        spans = zip(records.begins[are_wanted].tolist(), records.ends[are_wanted].tolist(), strict=True)
+        for begin, end in spans:
             at, step = begin + 9, 0
             if end - begin < _SHORTEST or data[begin] != _WALL_TIME:
                 n_unreadable += not self._add(data[begin:end])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sucrose.config.plain_values import printable
 from sucrose.errors import ConfigError
 from sucrose.post.extra import require
 from sucrose.post.scale import LogScale, log_axes
@@ -73,12 +74,13 @@ def plot_evolution(
         axes = require("matplotlib.pyplot").gca()
     curves = list(_curves(df))
     smoothed = [smooth(values, smoothing) for *_, values in curves]  # before anything is drawn: it may refuse
+    labels = [_label(legend_fmt, run, tag) for run, tag, *_ in curves]
     formats = _formats(fmts)
     lines = []
-    for (run, tag, steps, values), smooth_values in zip(curves, smoothed, strict=True):
+    for (run, tag, steps, values), smooth_values, label in zip(curves, smoothed, labels, strict=True):
         fmt = formats(run, tag)
         positional, properties = ((fmt,), {}) if isinstance(fmt, str) else ((), dict(fmt))
-        properties.setdefault("label", legend_fmt.format(run=plain(run), tag=plain(tag)))
+        properties.setdefault("label", label)
         [line] = axes.plot(steps, smooth_values, *positional, **properties)
         if len(steps) == 1 and line.get_marker() == "None":
             line.set_marker("o")  # a line of one point is nothing to be seen
@@ -92,20 +94,29 @@ def plot_evolution(
     tags = {tag for _, tag, *_ in curves}
     axes.set_xlabel(xlabel if xlabel is not None else "step" if df.index.name is None else str(df.index.name))
     axes.set_ylabel(ylabel if ylabel is not None else plain(tags.pop()) if len(tags) == 1 else "value")
-    if lines:
+    if not all(str(line.get_label()).startswith("_") for line in lines):  # those are matplotlib's own
         axes.legend()
     return lines
 
 
 def plain(name: str) -> str:
-    """A name as a text of matplotlib's, for which dollars would begin a formula."""
-    return name.replace("$", r"\$")
+    """A name as a text of matplotlib's, for which dollars would begin a formula and other characters are none."""
+    return printable(name).replace("$", r"\$")
 
 
 def _curves(df: pd.DataFrame) -> Iterator[tuple[str, str, Any, Any]]:
     for (run, tag), points in df.groupby(["run", "tag"], observed=True, sort=True):
         ordered = points.sort_index(kind="stable")
         yield str(run), str(tag), ordered.index.to_numpy(), ordered["value"].to_numpy(np.float64)
+
+
+def _label(legend_fmt: str, run: str, tag: str) -> str:
+    try:
+        return legend_fmt.format(run=plain(run), tag=plain(tag))
+    except (LookupError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"legend_fmt={legend_fmt!r}: {error}; expected a format of run and tag, such as '{{run}} - {{tag}}'"
+        ) from error
 
 
 def _formats(fmts: Sequence[Format] | Mapping[Any, Format] | None) -> Any:

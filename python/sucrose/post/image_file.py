@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 from sucrose.errors import ConfigError
@@ -40,5 +41,7 @@ def write_image(figure: Figure, path: str) -> None:
     kind = image_format(path)
     dpi = min(_DPI, _MAX_PIXELS / max(figure.get_size_inches()))
     metadata = {"Date": None} if kind == "svg" else None  # equal curves give equal files
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        # Of names in a script that the font lacks: all that matplotlib says for each character, and draws boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from sucrose.post.direct_labels import label_ends
 from sucrose.post.evolution import plain, plot_evolution
 from sucrose.post.extra import require
-from sucrose.post.palette import style_of
+from sucrose.post.palette import N_STYLES, style_of
 from sucrose.post.thinning import thin
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ _SINGLE_SIZE_IN = (8.0, 5.0)
 _PANEL_SIZE_IN = (4.8, 3.1)
 _HEAD_IN = 0.7  # for the title and the legend
 _MAX_POINTS = 4000  # of a line: more than a screen is wide
-_LEGEND_WIDTH_CHARACTERS = 15  # one inch, about
+_LEGEND_ROW_IN = 0.19
+_LEGEND_STROKE_IN, _LEGEND_CHARACTER_IN = 0.65, 0.08  # an entry has a stroke with room around it, and its name
 _UNITS = ((86400.0 * 3, 86400.0, "days"), (7200.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 
 
@@ -41,6 +42,8 @@ def draw_panels(
     x: XAxis = "step",
 ) -> Figure:
     """Draws logged scalars. A run has the same colour in all panels. Uses nothing of pyplot.
+
+    The legend has as many runs as can be told apart, the first by their names.
 
     Args:
         df: as `LogDataFrame.load` returns it.
@@ -61,8 +64,10 @@ def draw_panels(
     n_columns = min(len(tags), 2 if len(tags) <= 4 else 3) or 1
     n_rows = math.ceil(len(tags) / n_columns) or 1
     width, height = _SINGLE_SIZE_IN if len(tags) <= 1 else _PANEL_SIZE_IN
+    n_legend_columns, n_legend_rows = _legend_shape(runs, width * n_columns)
+    head_in = _HEAD_IN + _LEGEND_ROW_IN * max(0, n_legend_rows - 1)
     figure: Figure = require("matplotlib.figure").Figure(
-        (width * n_columns, height * n_rows + _HEAD_IN), facecolor="white"
+        (width * n_columns, height * n_rows + head_in), facecolor="white"
     )
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08)
     grid = figure.add_gridspec(n_rows, n_columns)
@@ -82,7 +87,7 @@ def draw_panels(
         _finish(axes, tag)
         label_ends(axes, lines, height * 72)
     if runs:
-        _add_legend(figure, plain(title), runs, formats)
+        _add_legend(figure, plain(title), [formats[run] for run in runs], n_legend_columns)
     return figure
 
 
@@ -112,19 +117,33 @@ def _finish(axes: Axes, tag: str) -> None:
     axes.tick_params(axis="x", which="major", length=3)
     axes.xaxis.label.set(color=_FAINT_INK, fontsize=9)
     axes.margins(x=0.01)
+    if not any(np.isfinite(np.asarray(line.get_ydata(), np.float64)).any() for line in axes.lines):
+        axes.set_yticks([])
+        axes.set_xticks([])
+        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color=_FAINT_INK, fontsize=9)
+        return
     if axes.get_xscale() == "linear":
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=axes.get_xlabel() in ("step", "")))
         axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
 
 
-def _add_legend(figure: Figure, title: str, runs: Sequence[str], formats: dict[str, Any]) -> None:
+def _legend_shape(runs: Sequence[str], width_in: float) -> tuple[int, int]:
+    """Columns and rows."""
+    n_shown = min(len(runs), N_STYLES)
+    longest = max(map(len, runs[:N_STYLES]), default=0)
+    n_columns = max(1, min(n_shown, int(width_in / (_LEGEND_STROKE_IN + _LEGEND_CHARACTER_IN * longest))))
+    return n_columns, math.ceil((n_shown + (len(runs) > n_shown)) / n_columns)
+
+
+def _add_legend(figure: Figure, title: str, formats: Sequence[Mapping[str, Any]], n_columns: int) -> None:
     line2d = require("matplotlib.lines").Line2D
-    longest = max(map(len, runs)) + 6
-    n_columns = max(1, int(figure.get_figwidth() * _LEGEND_WIDTH_CHARACTERS) // longest)
+    handles = [line2d([], [], **one) for one in formats[:N_STYLES]]
+    if len(formats) > N_STYLES:
+        handles.append(line2d([], [], linestyle="none", label=f"and {len(formats) - N_STYLES} more"))
     legend = figure.legend(
-        handles=[line2d([], [], **formats[run]) for run in runs],
+        handles=handles,
         loc="outside upper left",
-        ncols=min(n_columns, len(runs)),
+        ncols=n_columns,
         frameon=False,
         fontsize=9,
         labelcolor=_INK,

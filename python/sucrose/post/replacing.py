@@ -32,7 +32,9 @@ def replacing(path: str) -> Iterator[str]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno and error.filename == temporary:
+            raise type(error)(error.errno, error.strerror, path) from error  # nobody knows of the temporary one
         raise

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import struct
 from dataclasses import dataclass
 
+from sucrose.scenarios.tensorboard.log_folder import SUPERSEDED
+
 _HEAD_NBYTES = 21
-_SUPERSEDED = re.compile(r"superseded-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,11 @@ def find_runs(logs_dir: str, *, attempts: bool = False) -> list[RunFolder]:
             continue
         seen.add(real)
         if not attempts:
-            subfolders[:] = [name for name in subfolders if not _SUPERSEDED.fullmatch(name)]
+            subfolders[:] = [name for name in subfolders if not SUPERSEDED.fullmatch(name)]
         name = os.path.relpath(folder, logs_dir).replace(os.sep, "/")
-        is_superseded = any(_SUPERSEDED.fullmatch(segment) for segment in name.split("/"))
+        is_superseded = any(SUPERSEDED.fullmatch(segment) for segment in name.split("/"))
         files = [os.path.join(folder, file) for file in names if _is_event_file(file, is_superseded=is_superseded)]
+        files = [path for path in files if os.path.isfile(path)]  # and no link to nowhere
         if files:
             runs.append(RunFolder(name, tuple(sorted(files, key=_age))))
     return sorted(runs, key=lambda run: run.name)

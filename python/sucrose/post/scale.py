@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LogScale = bool | Literal["auto", "x", "y", "both"]
 
 _CHOICES = ("auto", True, False, "x", "y", "both")
-_MIN_RATIO = 100.0
+_MIN_DECADES = 2
 _TRIMMED_SHARE = 0.01
 _MIN_COUNT_TO_TRIM = 10
 
@@ -52,4 +52,4 @@ def suits_log_scale(values: NDArray[np.float64]) -> bool:
     if not len(finite) or finite[0] <= 0:
         return False
     n_trimmed = math.ceil(_TRIMMED_SHARE * len(finite)) if len(finite) >= _MIN_COUNT_TO_TRIM else 0
-    return bool(finite[-1 - n_trimmed] / finite[n_trimmed] >= _MIN_RATIO)
+    return bool(np.log10(finite[-1 - n_trimmed]) - np.log10(finite[n_trimmed]) >= _MIN_DECADES - 1e-9)

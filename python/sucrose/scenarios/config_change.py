@@ -36,4 +36,10 @@ def check_config_change(saved: Mapping[str, Any], now: Mapping[str, Any], *, pol
             "Set the fields back, or begin another scenario.",
             path=path,
         )
-    logger.warning("the configuration has changed since %s:%s", path, lines)
+    logger.warning(
+        "the configuration has changed since %s:%s\n"
+        "It counts for what the program makes of it. What the checkpoint holds comes from there, such as the learning "
+        "rate in an optimizer's state",
+        path,
+        lines,
+    )

@@ -12,15 +12,23 @@ class EpochRange(Sequence[int]):
     Args:
         numbers: of the epochs.
         begin: called when the first of them begins.
+        end: called when the loop is over, or was left.
     """
 
-    def __init__(self, numbers: range, begin: Callable[[], None]) -> None:
+    def __init__(self, numbers: range, begin: Callable[[], None], end: Callable[[], None]) -> None:
         self._numbers = numbers
         self._begin = begin
+        self._end = end
 
     def __iter__(self) -> Iterator[int]:
         self._begin()
-        yield from self._numbers
+        try:
+            yield from self._numbers
+        finally:
+            self._end()
+
+    def __contains__(self, number: object) -> bool:  # that of sequences would begin a loop
+        return number in self._numbers
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -6,7 +6,9 @@
 3. With boundaries, SIGTERM is noted, and the program goes on to the next one. Everything fits together there: a
    checkpoint in the middle of the epoch is written, and the program ends with status 143. A thread that is not
    the main one ends itself; the main thread waits for the boundaries of the others first.
-4. Whether a boundary will come nobody can know: before the first batch, or in an evaluation by a loader
+4. A signal of `SUCROSE_WARN_SIGNALS` has a checkpoint written at the next boundary, or at the end of the epoch, and
+   the program goes on.
+5. Whether a boundary will come nobody can know: before the first batch, or in an evaluation by a loader
    that is not tracked, SIGTERM waits as well. The end of an epoch is a boundary, so what waits is rarely more
    than an evaluation. When no more of `SUCROSE_GRACE_S` is left than the saves will take, 2 happens.
 """
@@ -58,3 +60,8 @@ def at_boundary() -> None:
 def is_called_off() -> bool:
     """Whether SIGTERM came, and the program goes on to a boundary only."""
     return PROCESS.must_stop
+
+
+def warnings() -> int:
+    """How many of the signals of `SUCROSE_WARN_SIGNALS` have come: what can be saved is saved then, at a boundary."""
+    return PROCESS.warnings

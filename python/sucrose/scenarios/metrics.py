@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 class Metrics:
-    """The newest value of each metric. Thread-safe, and usable in signal handlers: `newest` is only ever exchanged.
+    """The newest value of each metric in an epoch.
+
+    Thread-safe, and usable in signal handlers: `newest` is only ever exchanged.
 
     Attributes:
         newest: values by name, finite or not; not to be changed.
@@ -44,6 +46,10 @@ class Metrics:
         if writer is not None:
             for name, value in values.items():
                 writer.add_scalar(name, value, step)
+
+    def begin_epoch(self) -> None:
+        """What was measured up to here belongs to the epoch before."""
+        self.newest = {}
 
     def restore(self, newest: Mapping[str, float]) -> None:
         """Goes back to the values of a checkpoint."""

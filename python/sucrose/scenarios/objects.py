@@ -23,6 +23,15 @@ def states_of(objects: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.state_dict() if has_state(value) else value for name, value in objects.items()}
 
 
+def holds_tensors(value: object) -> bool:
+    """Whether there are tensors in plain containers, as in the state of a model or an optimizer."""
+    if isinstance(value, Mapping):
+        return any(map(holds_tensors, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(map(holds_tensors, value))
+    return isinstance(value, torch.Tensor)
+
+
 def check_names(names: Iterable[str], reserved: Iterable[str]) -> None:
     """Refuses names that mean something else in a checkpoint.
 

@@ -6,6 +6,7 @@ Otherwise the earlier one, as a notebook keeps it, would write its last epoch ov
 from __future__ import annotations
 
 import atexit
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,11 +16,15 @@ _OPEN: dict[str, Scenario] = {}
 """By the folder of their checkpoints."""
 
 
-def note_open(folder: str, scenario: Scenario) -> None:
-    """Closes the one that is open there."""
-    earlier = _OPEN.pop(folder, None)
+def close_open(folder: str) -> None:
+    """Closes the one that is open there; where that fails, it remains what is open."""
+    earlier = _OPEN.get(folder)
     if earlier is not None:
         earlier.close()
+
+
+def note_open(folder: str, scenario: Scenario) -> None:
+    """It has been started, to its end."""
     _OPEN[folder] = scenario
 
 
@@ -36,3 +41,4 @@ def _end_logs() -> None:
 
 
 atexit.register(_end_logs)
+os.register_at_fork(after_in_child=_OPEN.clear)  # they are the parent's

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sucrose.data_order import RandomStates, TrackedLoader, track_loader
 from sucrose.scenarios import leaving
+from sucrose.scenarios.boundaries import Boundaries
 from sucrose.scenarios.checkpoints import CheckpointFolder
 from sucrose.scenarios.config_change import check_config_change
-from sucrose.scenarios.objects import OWN_KEY, check_names, states_of
+from sucrose.scenarios.loadable import LoadableCheck
+from sucrose.scenarios.objects import OWN_KEY, check_names, has_state, states_of
 from sucrose.scenarios.ranks import rank
 from sucrose.scenarios.record import Record
-from sucrose.scenarios.resuming import Resumption, is_loader
+from sucrose.scenarios.resuming import Resumption, check_epoch, is_loader, step_in
 from sucrose.scenarios.saving import EpochSaving
 
 if TYPE_CHECKING:
@@ -44,25 +46,36 @@ class Run:
         self._config = config
         self._logs = logs
         self._folder = CheckpointFolder(names, workspace.keep)
-        writes = names.are_snapshots or rank() == 0
-        self._saving = EpochSaving(self._folder, holds=workspace.hold_epochs, writes=writes)
+        self._saving = EpochSaving(
+            self._folder, holds=workspace.hold_epochs, writes=lambda: names.are_snapshots or rank() == 0
+        )
+        self._check = LoadableCheck()
+        self._boundaries = Boundaries()
         self._unwritten = 0
         """Epochs since the last one that was written because its interval said so."""
         self._objects: dict[str, Any] | None = None
-        """Those of the newest save, or before the first save of the newest load; None: the program has said none."""
+        """Those of the newest save, or before the first save of all loads; None: the program has said none."""
         self._tracked: dict[str, Any] = {}
         self._resumption: Resumption | None = None
         self._is_at_boundary = False
         self._is_over = False
+        self._has_loaded = False
         self._has_saved = False
         self._written_at = time.monotonic()
+        self._answered = leaving.warnings()
+        """Of the warnings, those after which a checkpoint was written."""
         self._save_s = 0.0
 
     def track(self, name: str, value: Any) -> Any:
         """`Scenario.track` of one object."""
         check_names([name], self._reserved)
-        tracked = value
-        if is_loader(value):
+        tracked = self._tracked_as(value)
+        if not (has_state(value) or is_loader(value)):
+            raise TypeError(
+                f"{name}={type(value).__name__} cannot be tracked: expected a data loader, or an object with "
+                "state_dict and load_state_dict. Other values are saved by save_state_dict"
+            )
+        if tracked is value and is_loader(value):
             tracked = track_loader(value, lambda: self._at_boundary(name))
             leaving.use_boundaries()
         if self._resumption is not None:
@@ -80,11 +93,15 @@ class Run:
         load_random: bool,
     ) -> dict[str, Any]:
         """`Scenario.load_state_dict`."""
+        check_epoch(epoch)
         check_names(objects, self._reserved)
-        self._folder.wait()
+        objects = {name: self._tracked_as(value) for name, value in objects.items()}
+        self._saving.leave()  # epochs that have ended are among those to choose from
+        self._has_loaded = True
+        self._check.is_off = loader_kwds.get("weights_only", True) is False
         loaded = self._folder.read(epoch, loader_kwds=loader_kwds)
         if loaded is None:
-            self._objects = dict(objects)
+            self._objects = {**(self._objects or {}), **objects}
             logger.warning(
                 "%r has no checkpoint in %s yet: it begins with its first epoch", self._config.name, self.where
             )
@@ -92,45 +109,65 @@ class Run:
         if loaded.record is not None:
             policy = self._workspace.on_config_change
             check_config_change(loaded.record.config, self._config.resolved(), policy=policy, path=loaded.path)
-        self._resumption, left = Resumption.begin(loaded, objects, self._tracked, loads_random=load_random)
-        if load_step and self._workspace.step_key in left:
-            self.step = int(left.pop(self._workspace.step_key))
+        step = step_in(loaded, self._workspace.step_key) if load_step else None
+        self._resumption, left = Resumption.begin(
+            loaded, objects, self._tracked, without=self._reserved, loads_random=load_random
+        )
+        if step is not None:
+            self.step = step
+            del left[self._workspace.step_key]
         self.epoch = loaded.epoch
         self._unwritten = 0
-        self._objects = dict(objects)
+        self._objects = {**(self._objects or {}), **objects}
+        self._boundaries.begin_epoch()
         self._saving.go_back_to(None if epoch is None else loaded.epoch)
-        self._logs.resume(loaded.record, self.step)
+        self._logs.resume(loaded.record, self.step, is_newest=epoch is None)
         logger.info("%r goes on after epoch %d and step %d: %s", self._config.name, self.epoch, self.step, loaded.path)
         return left
 
     def begin_epochs(self) -> None:
         """The first epoch of a loop begins."""
+        self._boundaries.begin_loop(self.epoch)
+        self._logs.go_on()
         if self._resumption is not None:
             self._resumption.begin_epochs()
+        else:  # passes before the loop, such as those of an evaluation, are not the epoch's
+            self._finish_passes()
+
+    def end_epochs(self) -> None:
+        """The loop is over, or was left."""
+        self._boundaries.end_loop(self.epoch)
 
     def finish_epoch(self, interval: int, objects: Mapping[str, Any], *, save_step: bool) -> None:
         """`Scenario.save_state_dict`."""
         check_names(objects, self._reserved)
-        is_due = self._unwritten + 1 >= interval
+        self._warn_of_checkpoints_that_were_not_loaded()
+        is_its_turn = self._unwritten + 1 >= interval
         began = time.monotonic()
-        for loader in self.loaders:
-            loader.finish_epoch()
+        self._logs.go_on()
+        self._finish_passes()
         record = self._record(self.epoch + 1, is_mid_epoch=False)
+        is_due = is_its_turn or leaving.warnings() != self._answered or self._saving.is_better(record)
         self._saving.finish(self._contents(objects, save_step=save_step), record, is_due=is_due)
         if is_due:
             self._note_write(began)
         self._objects = dict(objects)
+        self._resumption = None
         self._has_saved = True
         self.epoch += 1
-        self._unwritten = 0 if is_due else self._unwritten + 1
+        self._unwritten = 0 if is_its_turn else self._unwritten + 1
+        self._logs.begin_epoch()
+        self._boundaries.begin_epoch()
         leaving.at_boundary()
 
     def save_mid_epoch(self, objects: Mapping[str, Any], *, save_step: bool) -> None:
         """`Scenario.save_mid_epoch`."""
         check_names(objects, self._reserved)
         began = time.monotonic()
+        self._logs.go_on()
         record = self._record(self.epoch, is_mid_epoch=True)
-        self._saving.write_mid_epoch(self._contents(objects or self._objects or {}, save_step=save_step), record)
+        objects = objects or self._known_objects()
+        self._saving.write_mid_epoch(self._contents(objects, save_step=save_step), record)
         self._note_write(began)
 
     def leave(self) -> None:
@@ -147,6 +184,7 @@ class Run:
     def end(self) -> None:
         """Nothing is saved from here on."""
         self._is_over = True
+        self._folder.close()
 
     @property
     def has_saved(self) -> bool:
@@ -159,22 +197,76 @@ class Run:
         Where a pass of the epoch is over, or about to be, only the end of the epoch will do: a run that was resumed
         here would have a loop without a batch, and programs use what their loops have computed.
         """
+        is_exact = self._boundaries.reach(name, self.step)
+        if self._is_over or not (self._is_due() or leaving.is_called_off()):
+            return
+        if self._boundaries.is_in_loop is False or self._objects is None or self._plain_values() is None:
+            leaving.at_boundary()  # there is nothing to be saved in the middle of
+            return
+        if not is_exact or any(one.completed for one in self.loaders):
+            return
+        with self._tracked[name].looking_ahead() as has_batches_left:
+            if not has_batches_left:
+                return
+            self._is_at_boundary = True
+            try:
+                leaving.at_boundary()
+                self._save_by_the_clock()
+            finally:
+                self._is_at_boundary = False
+
+    def _is_due(self) -> bool:
+        if leaving.warnings() != self._answered:
+            return True
         interval_s = self._workspace.mid_epoch_interval_s
-        is_due = interval_s is not None and time.monotonic() - self._written_at >= interval_s
-        if self._is_over or not (is_due or leaving.is_called_off()):
-            return
-        if self._objects is None:  # nothing is ever loaded
-            leaving.at_boundary()
-            return
-        loader = self._tracked[name]
-        if not loader.has_batches_left() or any(one.completed for one in self.loaders):
-            return
-        self._is_at_boundary = True
+        return interval_s is not None and time.monotonic() - self._written_at >= interval_s
+
+    def _save_by_the_clock(self) -> None:
+        """The program has not asked for it, and does not end by an error of it."""
         try:
-            leaving.at_boundary()
             self.save_mid_epoch({}, save_step=True)
-        finally:
-            self._is_at_boundary = False
+        except Exception as error:
+            if self._folder.names.are_snapshots:  # it may be that of an epoch, in the background
+                raise
+            self._written_at = time.monotonic()
+            logger.warning(
+                "no checkpoint in the middle of epoch %d could be written to %s, those before it are untouched; it is "
+                "tried again later. %s: %s",
+                self.epoch + 1,
+                self.where,
+                type(error).__name__,
+                error,
+            )
+
+    def _known_objects(self) -> dict[str, Any]:
+        values = self._plain_values()
+        names_none = self._objects is None and len(self._tracked) == len(self.loaders)
+        if values is None or names_none:
+            raise ValueError(
+                "which objects? The program has not saved all of them here before: name them, as for save_state_dict"
+            )
+        return {**values, **(self._objects or {})}
+
+    def _plain_values(self) -> dict[str, Any] | None:
+        """See `Resumption.plain_values`."""
+        if self._resumption is None:
+            return {}
+        return self._resumption.plain_values({**self._tracked, **(self._objects or {})})
+
+    def _finish_passes(self) -> None:
+        for loader in self.loaders:
+            loader.finish_epoch()
+
+    def _warn_of_checkpoints_that_were_not_loaded(self) -> None:
+        if self.epoch and not self._has_loaded and not self._has_saved:
+            logger.warning(
+                "%r has checkpoints of %d epochs in %s, and this program has loaded none: it calls what it has made "
+                "epoch %d. Call load_state_dict before the first epoch, or begin another scenario",
+                self._config.name,
+                self.epoch,
+                self.where,
+                self.epoch + 1,
+            )
 
     @property
     def loaders(self) -> list[TrackedLoader]:
@@ -187,11 +279,21 @@ class Run:
 
     def _contents(self, objects: Mapping[str, Any], *, save_step: bool) -> dict[str, Any]:
         random = RandomStates.capture({})
-        contents = states_of({**self._tracked, **objects})
+        given = {name: self._tracked_as(value) for name, value in objects.items()}
+        contents = states_of({**self._tracked, **given})
         if save_step:
             contents[self._workspace.step_key] = self.step
-        contents[OWN_KEY] = {"random": random.to_state(), "tracked": sorted(self._tracked)}
+        self._check.look_at(contents, self.where)
+        contents[OWN_KEY] = {
+            "random": random.to_state(),
+            "tracked": sorted(self._tracked),
+            "in_loop": self._boundaries.is_in_loop is True,
+        }
         return contents
+
+    def _tracked_as(self, value: Any) -> Any:
+        """A loader that is tracked is stored by its place, under whatever name the program gives it."""
+        return next((loader for loader in self.loaders if loader.loader is value), value)
 
     def _record(self, epoch: int, *, is_mid_epoch: bool) -> Record:
         return Record(
@@ -207,4 +309,5 @@ class Run:
 
     def _note_write(self, began: float) -> None:
         self._written_at = time.monotonic()
+        self._answered = leaving.warnings()
         self._save_s = self._written_at - began

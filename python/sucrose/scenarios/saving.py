@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sucrose.scenarios.checkpoints import CheckpointFolder, HeldEpoch
@@ -25,10 +25,10 @@ class EpochSaving:
     Args:
         folder: where checkpoints are written.
         holds: whether step 2 makes copies.
-        writes: False on ranks that leave writing to another.
+        writes: asked at each save: False on ranks that leave writing to another.
     """
 
-    def __init__(self, folder: CheckpointFolder, *, holds: bool, writes: bool) -> None:
+    def __init__(self, folder: CheckpointFolder, *, holds: bool, writes: Callable[[], bool]) -> None:
         self._folder = folder
         self._holds = holds
         self._writes = writes
@@ -41,9 +41,13 @@ class EpochSaving:
         """The program has loaded that epoch on purpose: later ones are of another branch. None: the newest."""
         self._back_at = epoch
 
+    def is_better(self, record: Record) -> bool:
+        """Whether an epoch is among the best, which have files whatever their interval is."""
+        return self._writes() and self._folder.is_better(record)
+
     def finish(self, contents: Mapping[str, Any], record: Record, *, is_due: bool) -> None:
         """An epoch has ended; steps 1 and 2."""
-        if not self._writes:
+        if not self._writes():
             return
         self._present = contents, record
         try:
@@ -53,7 +57,7 @@ class EpochSaving:
             elif self._holds:
                 self._held.hold(contents, record)
         except BaseException:  # a full disk, Ctrl-C: leaving tries again
-            if self._holds:
+            if self._holds and self._present is not None:  # else a signal handler has written it
                 self._held.hold(contents, record)
             raise
         finally:
@@ -61,24 +65,39 @@ class EpochSaving:
 
     def write_mid_epoch(self, contents: Mapping[str, Any], record: Record) -> None:
         """Step 4."""
-        if self._writes:
+        if self._writes():
             self._write(contents, record)
 
     def leave(self) -> None:
-        """Step 3. Writes nothing twice."""
+        """Step 3. Writes nothing twice.
+
+        Raises:
+            OSError: it cannot be written, or an earlier one could not, in the background: this one is then.
+        """
         present = self._present
-        if present is not None:
-            self._write(*present)
-            self._held.release()
+        contents, record = (self._held.contents, self._held.record) if present is None else present
+        if contents is None or record is None:
             return
-        contents, record = self._held.contents, self._held.record
-        if contents is not None and record is not None:
-            self._write(contents, record)
-            self._held.release()
+        failure = self._earlier_failure()
+        self._write(contents, record)
+        self._present = None
+        self._held.release()
+        if failure is not None:
+            raise failure
 
     def wait(self) -> None:
         """Returns when everything is written."""
         self._folder.wait()
+
+    def _earlier_failure(self) -> Exception | None:
+        failure: Exception | None = None
+        while True:
+            try:
+                self._folder.wait()
+            except Exception as error:  # noqa: BLE001 - is raised once there is nothing left to write
+                failure = failure or error
+            else:
+                return failure
 
     def _write(self, contents: Mapping[str, Any], record: Record) -> None:
         if self._back_at is not None:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from sucrose.config import SCENARIO, Config
+from sucrose.config import SCENARIO, Config, ConfigFile
+from sucrose.config.suggestions import nearest
 from sucrose.scenarios import leaving
 from sucrose.scenarios.current import exchange_current
 from sucrose.scenarios.epochs import EpochRange
 from sucrose.scenarios.logs import ScenarioLogs
-from sucrose.scenarios.opened import forget_open, note_open
-from sucrose.scenarios.ranks import rank
+from sucrose.scenarios.opened import close_open, forget_open, note_open
 from sucrose.scenarios.run import Run
 from sucrose.scenarios.workspace import Workspace
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from sucrose.config import Explanation, UnusedField
+    from sucrose.scenarios.checkpoint_names import CheckpointNames
     from sucrose.scenarios.tensorboard import ScenarioWriter
 
 logger = logging.getLogger(__name__)
+
+_MANY_EPOCHS = 10**9
+_MAX_FILE_NAME_NBYTES = 255
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -51,7 +55,7 @@ class Scenario:
     Raises:
         FileNotFoundError: there is no ``config.yaml``.
         ConfigError: it cannot be understood, or an override cannot.
-        ValueError: the name is none.
+        ValueError: the name is none, or too long for names of files.
 
     Example:
         >>> import sucrose, os
@@ -70,17 +74,19 @@ class Scenario:
         self.config = Config(self.workspace.config, self.name, overrides)
         self.where = self.workspace.ckpts_dir(self.name)
         """The folder of the checkpoints."""
-        note_open(self.where, self)
         names = self.workspace.checkpoint_names(self.name)
+        _check_length(names, self.name)
+        close_open(self.where)
         self._logs = ScenarioLogs(
             self.workspace.logs_dir(self.name),
             self.config.resolved(),
-            writes=rank() == 0,
             is_new=not names.epochs() and not names.mid_epochs(),
         )
         self._run = Run(self.workspace, self.config, self._logs)
         self._is_closed = False
         self._before: list[Scenario | None] = []
+        _tell_of_missing_domain(self.workspace.config, self.name)
+        note_open(self.where, self)
         leaving.on_leaving(self)
 
     # Configuration
@@ -146,6 +152,7 @@ class Scenario:
     def step(self, n: int = 1) -> None:
         """Counts `n` more steps; to be called after ``optimizer.step()``."""
         self.num_steps += n
+        self._logs.go_on()
 
     def epoch_range(self, n: int | None = None, *, until: int | None = None) -> EpochRange:
         """The numbers of the next epochs, counted from 1.
@@ -164,7 +171,7 @@ class Scenario:
         if (n is None) == (until is None):
             raise TypeError("epoch_range takes either a number of epochs or `until`, the last of them")
         last = until if until is not None else self.epoch + (n or 0)
-        return EpochRange(range(self.epoch + 1, last + 1), self._run.begin_epochs)
+        return EpochRange(range(self.epoch + 1, last + 1), self._run.begin_epochs, self._run.end_epochs)
 
     def find_last_epoch(self) -> int:
         """The number of epochs in the newest checkpoint's name; 0 where there is none."""
@@ -349,10 +356,36 @@ class Scenario:
             raise RuntimeError(f"scenario {self.name!r} is closed: start it again")
 
 
+def _tell_of_missing_domain(config: ConfigFile, name: str) -> None:
+    """A scenario may live on its parents' fields, as each run of a sweep does; or its name is misspelt."""
+    if name in config.domains:
+        return
+    parent, _, last = name.rpartition("/")
+    siblings = [domain.removeprefix(f"{parent}/") for domain in config.domains if domain.rpartition("/")[0] == parent]
+    near = nearest(last, siblings)
+    if near is None:
+        logger.info("%s has no domain %r: its fields are those of %r", config.path, name, parent)
+    else:
+        hint = f"{parent}/{near}"
+        logger.warning(
+            "%s has no domain %r, the fields are those of %r; did you mean %r?", config.path, name, parent, hint
+        )
+
+
 def _checked_interval(interval: object) -> int:
     if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
         raise ValueError(f"interval={interval!r}: expected a whole number from 1")
     return interval
+
+
+def _check_length(names: CheckpointNames, name: str) -> None:
+    """Now, and not once the first epoch is over."""
+    longest = os.fsencode(os.path.basename(names.mid_path_of(_MANY_EPOCHS)))
+    if len(longest) > _MAX_FILE_NAME_NBYTES:
+        raise ValueError(
+            f"the name {name!r} is too long: names of its checkpoints would have {len(longest)} bytes, and file "
+            f"systems take {_MAX_FILE_NAME_NBYTES}"
+        )
 
 
 def _chosen_name(name: str | None) -> str:

@@ -2,8 +2,8 @@
 
 | field | default | meaning |
 | --- | --- | --- |
-| `ckpts_folder` | `ckpts` | checkpoints, below the workspace |
-| `logs_folder` | `logs` | logs, below the workspace |
+| `ckpts_folder` | `ckpts` | checkpoints, below the workspace, or where an absolute path leads |
+| `logs_folder` | `logs` | logs, likewise |
 | `epoch_prefix` | `e` | stands before the number in the names of checkpoints |
 | `ckpts_extension` | `.pt` | ends them; `.snapshot`: snapshots, written in the background |
 | `step_key` | `step` | names the number of steps in a checkpoint |
@@ -21,11 +21,11 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from sucrose.catalog.retention import Retention
 from sucrose.config import ConfigFile, read_config_file
+from sucrose.config.suggestions import nearest
 from sucrose.errors import ConfigError
 from sucrose.scenarios.checkpoint_names import CheckpointNames, stem_of
 
@@ -101,7 +101,10 @@ class Workspace:
 
     def _has_checkpoints(self, name: str) -> bool:
         checkpoints = self.checkpoint_names(name)
-        return bool(checkpoints.epochs() or checkpoints.mid_epochs())
+        try:
+            return bool(checkpoints.epochs() or checkpoints.mid_epochs())
+        except OSError:  # there is something, and who asks for it is told why it cannot be read
+            return True
 
 
 def _folders_below(top: str) -> Iterator[str]:
@@ -117,15 +120,18 @@ def _is_none(folder: str) -> bool:
 
 
 def _has_logs(folder: str) -> bool:
-    return any("tfevents" in name for name in os.listdir(folder))
+    try:
+        return any("tfevents" in name for name in os.listdir(folder))
+    except OSError:  # removed meanwhile, or not to be read
+        return False
 
 
 def _settings(config: ConfigFile) -> dict[str, Any]:
     given = config.workspace()
     for field in given:
         if field not in _FIELDS:
-            near = get_close_matches(field, _FIELDS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(_FIELDS)}"
+            near = nearest(field, _FIELDS)
+            hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(_FIELDS)}"
             raise ConfigError(f"{config.path}: the domain 'workspace' has a field {field!r}; {hint}", path=config.path)
     settings: dict[str, Any] = {}
     try:
@@ -147,6 +153,7 @@ def _settings(config: ConfigFile) -> dict[str, Any]:
 def _name(field: str, value: object) -> str:
     is_text = isinstance(value, str) and "\0" not in value
     if is_text and field in ("ckpts_folder", "logs_folder"):
+        value = os.path.expanduser(str(value))
         is_text = value not in ("", ".") and ".." not in str(value).split("/")
     elif is_text and field == "step_key":
         is_text = value not in ("", "sucrose")

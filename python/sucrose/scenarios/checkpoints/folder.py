@@ -13,6 +13,7 @@ from sucrose.catalog.retention import Retention
 from sucrose.errors import ConfigError
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.scenarios.checkpoint_names import CheckpointNames
+from sucrose.scenarios.checkpoints.claim import FolderClaim
 from sucrose.scenarios.checkpoints.files import write_file
 from sucrose.scenarios.checkpoints.loading import Loaded, load_epoch, load_newest
 from sucrose.scenarios.checkpoints.moving import quarantine, set_aside
@@ -57,6 +58,7 @@ class CheckpointFolder:
         self._retaining = Retaining(names, keep)
         self._pending: deque[PendingSnapshot] = deque()
         self._pid = os.getpid()
+        self._claim = FolderClaim(names.folder)
 
     def write(self, contents: Mapping[str, Any], record: Record) -> None:
         """Writes a checkpoint, in place of one with its name, and removes what is kept no longer.
@@ -75,6 +77,7 @@ class CheckpointFolder:
                 background and this one was not begun.
         """
         self._raise_failed()
+        self._claim.take()
         epoch, is_mid_epoch = record.epoch, record.is_mid_epoch
         path = self.names.mid_path_of(epoch) if is_mid_epoch else self.names.path_of(epoch)
 
@@ -88,6 +91,11 @@ class CheckpointFolder:
         else:
             write_file(path, contents, record)
             committed()
+        self._claim.take()  # the folder may be new
+
+    def is_better(self, record: Record) -> bool:
+        """Whether an epoch with this record would be among the best that are kept."""
+        return self._retaining.is_better(record.metrics)
 
     def read(
         self, epoch: int | Literal["best"] | None = None, *, loader_kwds: Mapping[str, Any] | None = None
@@ -144,6 +152,10 @@ class CheckpointFolder:
                 self._forget(pending)
                 raise
             self._forget(pending)
+
+    def close(self) -> None:
+        """Nothing is written from here on."""
+        self._claim.release()
 
     def _best(self) -> int:
         rule = self.keep.keep_best

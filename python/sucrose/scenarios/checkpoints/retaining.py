@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -72,6 +73,17 @@ class Retaining:
     def best(self) -> list[EpochCandidate]:
         """Epochs that the rule for the best keeps, the best first."""
         return self._keep.best(self.candidates())
+
+    def is_better(self, metrics: Mapping[str, float]) -> bool:
+        """Whether an epoch with these metrics would be one of the best; of as many as are kept, better than one."""
+        rule = self._keep.keep_best
+        if rule is None or math.isnan(value := metrics.get(rule[0], math.nan)):
+            return False
+        best = self.best()
+        if len(best) < rule[1]:
+            return True
+        worst = best[-1].metrics[rule[0]]
+        return value > worst if rule[2:] == ("max",) else value < worst
 
     def candidates(self) -> list[EpochCandidate]:
         """Sound epochs that scenarios have written, the oldest first."""

@@ -47,8 +47,12 @@ class TakenApart:
             pickler.dump(dict(contents))
         return cls(buffer.getvalue(), pickler.storages)
 
-    def put_together(self, map_location: MapLocation) -> Any:
-        """The value around the storages; those on the host that stay there are shared with it."""
+    def put_together(self, map_location: MapLocation, *, weights_only: bool = False) -> Any:
+        """The value around the storages; those that stay where they are are shared with it.
+
+        Raises:
+            UnsafeObjectError: `weights_only`, and the value is more than that allows.
+        """
         storages = {str(number): storage for number, storage in enumerate(self.storages)}
         with collector_paused():
-            return unpickle(self.pickled, storages, map_location, weights_only=False, path="memory")
+            return unpickle(self.pickled, storages, map_location, weights_only=weights_only, path="memory")

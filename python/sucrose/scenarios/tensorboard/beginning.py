@@ -17,9 +17,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]  # it has no types
 
-from sucrose.scenarios.tensorboard.event_records import read_records
+from sucrose.scenarios.tensorboard.event_heads import read_heads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,12 +80,14 @@ def _records_from(paths: Sequence[str], step: int) -> list[Extent]:
     """Records with points at `step` or later that no START event after them takes away."""
     found: list[tuple[int, Extent]] = []  # with the step
     for path in paths:
-        for record in read_records(path):
-            at = record.event.step
-            if record.is_point and at >= step:
-                found.append((at, Extent(path, record.begin, record.end)))
-            elif record.is_start:
-                found = [(earlier, extent) for earlier, extent in found if earlier < at]
+        for heads in read_heads(path):
+            are_looked_at = heads.are_starts | (heads.are_points & (heads.steps >= step))
+            for index in np.flatnonzero(are_looked_at).tolist():
+                at = int(heads.steps[index])
+                if heads.are_starts[index]:
+                    found = [(earlier, extent) for earlier, extent in found if earlier < at]
+                else:
+                    found.append((at, Extent(path, int(heads.begins[index]), int(heads.ends[index]))))
     joined: list[Extent] = []
     for _, extent in found:
         if joined and joined[-1].path == extent.path and joined[-1].end == extent.begin:

@@ -4,7 +4,7 @@
 2. Files that an earlier resume has cut shorter than the checkpoint knows them get back what they lack: a program can
    load the newest checkpoint after an older one. Nobody appends to a file that was cut, so it is still the same.
 3. Each event file has a *cut*: how long it was when the checkpoint was saved, at the border of a record; 0 for files
-   that were not there.
+   that were not there. What a writer of the program's own has begun since the run was started has none.
 4. What lies behind the cuts is copied into ``superseded-<n>/``, under names that TensorBoard does not load, and
    fsynced.
 5. Only then are the files truncated. A file that is cut at 0 stays, empty: a TensorBoard that is reading it
@@ -18,15 +18,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sucrose.scenarios.tensorboard.beginning import Beginning, beginning_after
 from sucrose.scenarios.tensorboard.event_file import OPENING
-from sucrose.scenarios.tensorboard.event_records import read_records
+from sucrose.scenarios.tensorboard.event_heads import read_heads
 from sucrose.scenarios.tensorboard.log_folder import event_files, folders
 from sucrose.scenarios.tensorboard.superseded import bring_back, copy_tail, new_superseded_folder, sync
 from sucrose.storage.leases import lease_for_removal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +55,17 @@ class _Cut:
     is_needed: bool
 
 
-def go_back(log_dir: str, positions: Mapping[str, int], step: int) -> dict[str, Beginning]:
+def go_back(
+    log_dir: str, positions: Mapping[str, int], step: int, own_files: Collection[str] | None = None
+) -> dict[str, Beginning]:
     """Sets aside what was logged after a checkpoint.
 
     Args:
         log_dir: the run's folder.
         positions: how long each event file was when the checkpoint was saved, by path relative to `log_dir`.
         step: the checkpoint's.
+        own_files: event files, relative to `log_dir`, that the run has written. Those that are neither among them
+            nor in `positions` are of a writer that the program has made since it began, and are not cut. None for all.
 
     Returns:
         For each folder, how its next event file has to begin.
@@ -77,11 +86,19 @@ def go_back(log_dir: str, positions: Mapping[str, int], step: int) -> dict[str, 
         _remove_unopened(log_dir)
         files = event_files(log_dir)
         cuts = {
-            folder: [_cut_of(log_dir, path, positions.get(path, 0)) for path in paths]
+            folder: [
+                _cut_of(log_dir, path, positions.get(path, 0))
+                for path in paths
+                if own_files is None or path in own_files or path in positions
+            ]
             for folder, paths in files.items()
         }
         _set_aside(log_dir, [cut for of_folder in cuts.values() for cut in of_folder if cut.is_needed])
-        beginnings = {folder: _beginning(log_dir, of_folder, step) for folder, of_folder in cuts.items()}
+        beginnings = {
+            # A START event would also hide what the program's own writer is about to log.
+            folder: _beginning(log_dir, cuts[folder], step) if len(cuts[folder]) == len(paths) else Beginning()
+            for folder, paths in files.items()
+        }
     return {"": Beginning(step or None), **beginnings}
 
 
@@ -111,19 +128,24 @@ def _cut_of(log_dir: str, path: str, position: int) -> _Cut:
     highest_kept: int | None = None
     lowest_superseded: int | None = None
     is_needed = False
-    for record in read_records(full_path):
-        step = record.event.step
-        end = max(end, record.end)
-        if record.begin < position:
-            offset = max(offset, record.end)
-            if record.is_point and (highest_kept is None or step > highest_kept):
-                highest_kept = step
-            continue
-        is_needed = is_needed or record.has_content or record.is_start
-        if record.is_point and not record.is_hparams and (lowest_superseded is None or step < lowest_superseded):
-            lowest_superseded = step
+    for heads in read_heads(full_path):
+        are_kept = heads.begins < position
+        end = int(heads.ends[-1])
+        offset = max(offset, int(heads.ends[are_kept].max(initial=0)))
+        highest_kept = _furthest(max, highest_kept, heads.steps[are_kept & heads.are_points])
+        superseded = heads.steps[~are_kept & heads.are_points & ~heads.are_hparams]
+        lowest_superseded = _furthest(min, lowest_superseded, superseded)
+        is_needed = is_needed or bool((heads.have_content | heads.are_starts)[~are_kept].any())
     is_needed = is_needed or end < nbytes  # half a record, of a writer that was killed
     return _Cut(path, offset, highest_kept, lowest_superseded, is_needed)
+
+
+def _furthest(choose: Callable[[Iterable[int]], int], so_far: int | None, steps: NDArray[np.int64]) -> int | None:
+    """The lowest or the highest of all steps; None where there is none."""
+    candidates = [] if so_far is None else [so_far]
+    if len(steps):
+        candidates.append(choose((int(steps.min()), int(steps.max()))))
+    return choose(candidates) if candidates else None
 
 
 def _beginning(log_dir: str, cuts: Sequence[_Cut], step: int) -> Beginning:

@@ -45,6 +45,7 @@ def event_files(log_dir: str) -> dict[str, list[str]]:
     found = {}
     for folder, names in folders(log_dir):
         files = [os.path.join(folder, name) for name in names if "tfevents" in name]
+        files = [path for path in files if os.path.isfile(os.path.join(log_dir, path))]  # and no link to nowhere
         if files:
             found[folder] = files
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ def start_writer(
     *,
     step: int | None = None,
     positions: Mapping[str, int] | None = None,
+    found: Collection[str] | None = None,
     config: Mapping[str, Any] | None = None,
     writes: bool = True,
     **kw: Any,
@@ -28,6 +29,8 @@ def start_writer(
         positions: what `ScenarioWriter.positions` said when that checkpoint was saved. What was logged after it is
             set aside; with an empty mapping that is everything. None where the checkpoint has none: then
             TensorBoard hides what comes after `step`.
+        found: the event files that there were when the run was started, relative to `log_dir`. Others are of writers
+            that the program has made itself, and are not set aside. None for all that there are.
         config: the default hyperparameters of `ScenarioWriter.add_hparams`, by field.
         writes: False makes a writer that accepts every call, writes nothing and makes no folder.
         **kw: keywords of `SummaryWriter`. With its `purge_step` TensorBoard hides what that says, and nothing is
@@ -66,4 +69,4 @@ def start_writer(
     from sucrose.scenarios.tensorboard.writer import ScenarioWriter
 
     kind = ScenarioWriter if writes else SilentWriter
-    return kind(log_dir, step=step, positions=positions, config=config or {}, **kw)
+    return kind(log_dir, step=step, positions=positions, found=found, config=config or {}, **kw)

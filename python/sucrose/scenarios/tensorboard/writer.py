@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -17,6 +18,8 @@ from sucrose.scenarios.tensorboard.going_back import go_back, hide_from
 from sucrose.scenarios.tensorboard.hparams import hparams_summaries
 from sucrose.scenarios.tensorboard.log_folder import mark, sizes
 from sucrose.storage.leases import Lease, lease
+
+logger = logging.getLogger(__name__)
 
 
 class RunWriter(FileWriter):
@@ -55,12 +58,15 @@ class ScenarioWriter(SummaryWriter):
         *,
         step: int | None,
         positions: Mapping[str, int] | None,
+        found: Collection[str] | None,
         config: Mapping[str, Any],
         purge_step: int | None = None,
         **kw: Any,
     ) -> None:
         self._folder = os.path.abspath(log_dir)
         self._config = config
+        self._own_files = None if found is None else set(found)
+        """Event files that a resume may set aside; None for all."""
         self._lock = threading.RLock()
         self._lease: Lease | None = None
         self._beginnings: dict[str, Beginning] = {}
@@ -89,18 +95,19 @@ class ScenarioWriter(SummaryWriter):
     def positions(self) -> dict[str, int]:
         """How long each event file of the run is, sub-folders included, for the checkpoint that is being saved.
 
-        All of it survives a power cut once this has returned.
+        All of it survives a power cut once this has returned. Where that fails, a warning is logged: a checkpoint is
+        worth more than its curves.
 
         Returns:
             Bytes by path relative to the folder of the run.
-
-        Raises:
-            OSError: a file could not be fsynced.
         """
         with self._lock:
             for writer in self._opened():
                 if isinstance(writer.event_writer, EventFile):
-                    writer.event_writer.sync()
+                    try:
+                        writer.event_writer.sync()
+                    except OSError as error:
+                        logger.warning("curves may be lost in a power cut, or are lost already: %s", error)
         return sizes(self._folder)
 
     def add_scalars(
@@ -171,7 +178,7 @@ class ScenarioWriter(SummaryWriter):
         if purge_step is not None:
             self._beginnings = hide_from(self._folder, purge_step)
         elif positions is not None:
-            self._beginnings = go_back(self._folder, positions, step or 0)
+            self._beginnings = go_back(self._folder, positions, step or 0, self._own_files)
         elif step is not None:
             # Most programs log the events of step N before they save the checkpoint of step N.
             self._beginnings = hide_from(self._folder, step + 1)
@@ -204,6 +211,8 @@ class ScenarioWriter(SummaryWriter):
         beginning = self._beginnings.get(folder, Beginning())
         file = EventFile(os.path.normpath(os.path.join(self._folder, folder)), logdir, self.filename_suffix, beginning)
         self._beginnings.pop(folder, None)
+        if self._own_files is not None:
+            self._own_files.add(os.path.relpath(file.path, self._folder))
         return RunWriter(file)
 
     def _opened(self) -> list[RunWriter]:

@@ -51,15 +51,23 @@ def save_participants(
     for one in [*PROCESS.participants.values()] if which is None else which:
         if one in but:
             continue
-        try:
-            one.last_save.save_before_end(at_boundary=at_boundary)
-        except Exception as error:  # noqa: BLE001 - the others are to be saved, too
-            is_saved = False
+        has_saved = _save(one.last_save, at_boundary=at_boundary)
+        is_saved = (has_saved or _save(one.last_save, at_boundary=at_boundary, is_last=True)) and is_saved
+    return is_saved
+
+
+def _save(last_save: LastSave, *, at_boundary: bool, is_last: bool = False) -> bool:
+    """Is tried twice: a handler may raise in the middle, such as torch's when its workers are killed as well."""
+    try:
+        last_save.save_before_end(at_boundary=at_boundary)
+    except Exception as error:  # noqa: BLE001 - the others are to be saved, too
+        if is_last:
             report(
-                f"the last save to {one.last_save.where} failed, earlier ones are untouched: "
+                f"the last save to {last_save.where} failed, earlier ones are untouched: "
                 f"{type(error).__name__}: {error}"
             )
-    return is_saved
+        return False
+    return True
 
 
 def expected_s() -> float:

@@ -40,6 +40,8 @@ class Process:
         """Threads that come to boundaries; true for those that do so to the end of the program."""
         self.should_stop = False
         """SIGTERM or a warning came."""
+        self.warnings = 0
+        """How many warnings have come."""
         self.must_stop = False
         """SIGTERM was noted and not obeyed yet."""
         self.save_is_due = False

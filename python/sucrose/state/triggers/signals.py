@@ -108,6 +108,7 @@ def _call_previous_safely(handler: _Handler, frame: FrameType | None) -> BaseExc
 
 def _on_warning(handler: _Handler, frame: FrameType | None) -> None:
     PROCESS.should_stop = True
+    PROCESS.warnings += 1
     try:
         handler.call_previous(frame)
     finally:
