@@ -12,6 +12,7 @@ tools/lend_packages.sh build/wheel-venv
 cd build/wheel-venv
 bin/python -c 'import sucrose, torchsnapshot, lattice_addons; print(sucrose.__file__, sucrose.build_info())'
 bin/sucrose --help >/dev/null
+bin/sucrose report "$OLDPWD/examples/digits" -o report.html # its templates are in the wheel
 # What is read at Python's start is in place: a value that is not allowed is an error of the import of torch.
 if LATTICE_AUTOPATCH=jax bin/python -c 'import torch' 2>/dev/null; then
   echo "LATTICE_AUTOPATCH has no effect: sucrose_autopatch.pth is missing in the wheel" >&2

@@ -75,6 +75,7 @@ class ScenarioWriter(SummaryWriter):
         self._take_over()
         self._go_back(step, positions, purge_step)
         super().__init__(log_dir, **kw)
+        self.purge_step = step if purge_step is None else purge_step
         self._open_known()
 
     def resume(self, *, step: int | None, positions: Mapping[str, int] | None) -> None:
