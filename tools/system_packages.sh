@@ -30,19 +30,24 @@ as_root() {
   if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
 }
 
-missing=()
+required=() optional=()
 for package in g++ python3-venv python3-dev libzstd-dev libxxhash-dev liburing-dev "$@"; do
-  is_present "$package" || missing+=("$package")
+  is_present "$package" && continue
+  case $package in
+    liburing-dev | redis-server | chromium) optional+=("$package") ;;
+    *) required+=("$package") ;;
+  esac
 done
-((${#missing[@]})) || exit 0
+((${#required[@]} + ${#optional[@]})) || exit 0
 
 if command -v apt-get >/dev/null && as_root true 2>/dev/null; then
+  install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@"; }
   as_root apt-get update -q
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"
-else
-  for package in "${missing[@]}"; do
-    [[ $package == liburing-dev || $package == redis-server || $package == chromium ]] && continue
-    echo "Missing system packages; please run: sudo apt-get install ${missing[*]}" >&2
-    exit 1
+  ((${#required[@]} == 0)) || install "${required[@]}"
+  for package in "${optional[@]}"; do
+    install "$package" || echo "$package cannot be installed here; what needs it is left out" >&2
   done
+elif ((${#required[@]})); then
+  echo "Missing system packages; please run: sudo apt-get install ${required[*]} ${optional[*]}" >&2
+  exit 1
 fi

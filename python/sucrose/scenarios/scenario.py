@@ -326,8 +326,8 @@ class Scenario:
     def end_logs(self) -> None:
         """What there is to say at the end is said; for `close`, and the end of the program."""
         self._logs.close()
-        if self._run.has_saved and self.unused():
-            lines = "".join(f"\n  {field}" for field in self.unused())
+        lines = "".join(f"\n  {field}" for field in self.unused()) if self._run.has_saved else ""
+        if lines:
             logger.warning("scenario %r has fields without an effect:%s", self.name, lines)
 
     def __enter__(self) -> Self:
