@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -161,6 +162,7 @@ def test_ctrl_c_anywhere_in_the_start_of_a_thread_leaves_no_thread_that_never_en
     while was_interrupted:
         moments += 1
         left = moments
+        gc.disable()  # what it calls is other tests' garbage, where nobody hears of Ctrl-C
         sys.setprofile(raise_at_last)
         try:
             start_thread(partial(ran.append, moments), "started-anywhere")
@@ -170,6 +172,7 @@ def test_ctrl_c_anywhere_in_the_start_of_a_thread_leaves_no_thread_that_never_en
             pass
         finally:
             sys.setprofile(None)
+            gc.enable()
     deadline = time.monotonic() + 20
     while any(thread.name == "started-anywhere" for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.01)
