@@ -4,8 +4,8 @@
     python examples/train.py examples/digits base/case2
     sucrose run examples/train.py base/case1 optim.lr=3e-3 train.epochs=40
 
-It may be stopped at any time, and killed: started again it goes on, and ends with the very bits that it would have
-ended with undisturbed. What came of it is shown by
+The data come with scikit-learn, and plots need the extra `plot`. It may be stopped at any time, and killed: started
+again it goes on, and ends with the very bits that it would have ended with undisturbed. What came of it is shown by
 
     sucrose runs examples/digits
     sucrose compare -w examples/digits base/case1 base/case2
