@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <span>
@@ -103,6 +104,43 @@ inline const char *name_of(Staged staged) {
         return "blocking";
     }
     return "";
+}
+
+inline std::vector<std::uint8_t> unpack_itemsizes(const py::bytes &packed) {
+    const std::string_view bytes = packed;
+    return {bytes.begin(), bytes.end()};
+}
+
+// Empty where no chunk has a filter.
+inline py::bytes pack_itemsizes(const std::vector<std::uint8_t> &itemsizes) {
+    const bool none = std::all_of(itemsizes.begin(), itemsizes.end(),
+                                  [](std::uint8_t itemsize) { return itemsize == 0; });
+    return {reinterpret_cast<const char *>(itemsizes.data()), none ? 0 : itemsizes.size()};
+}
+
+// (level, item sizes of the chunks' filters, adaptive)
+using EncodingTuple = std::tuple<int, py::bytes, bool>;
+
+inline std::optional<Encoding> make_encoding(const std::optional<EncodingTuple> &tuple) {
+    if (!tuple) {
+        return std::nullopt;
+    }
+    const auto &[level, itemsizes, adaptive] = *tuple;
+    return Encoding{level, unpack_itemsizes(itemsizes), adaptive};
+}
+
+// (array('Q') of the chunks' sizes, item sizes of their filters)
+using StoredTuple = std::tuple<py::buffer, py::bytes>;
+
+inline std::optional<ChunkTable> make_chunk_table(const std::optional<StoredTuple> &tuple,
+                                                  std::uint64_t file_nbytes) {
+    if (!tuple) {
+        return std::nullopt;
+    }
+    const auto &[sizes, itemsizes] = *tuple;
+    const py::buffer_info info = sizes.request();
+    const auto nbytes = as_u64(info, "sizes");
+    return ChunkTable({nbytes.begin(), nbytes.end()}, unpack_itemsizes(itemsizes), file_nbytes);
 }
 
 inline std::vector<Digest> unpack_digests(const py::bytes &packed) {

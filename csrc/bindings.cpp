@@ -4,12 +4,15 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <system_error>
 
 #include "binding_casts.h"
+#include "binding_faults.h"
 #include "build_info.h"
 #include "engine.h"
 #include "error.h"
@@ -102,6 +105,9 @@ void translate(std::exception_ptr pointer) {
         set_error_of_ours("CudaError", error);
     } catch (const Error &error) {
         PyErr_SetString(PyExc_ValueError, error.what());
+    } catch (const std::system_error &error) { // there can be no more threads
+        errno = error.code().value();
+        PyErr_SetFromErrno(PyExc_OSError);
     }
 }
 
@@ -109,6 +115,25 @@ void translate(std::exception_ptr pointer) {
 TraceClock::time_point to_time_point(double seconds) {
     return TraceClock::time_point(
         std::chrono::duration_cast<TraceClock::duration>(std::chrono::duration<double>(seconds)));
+}
+
+py::dict encoding_stats(const Codecs &codecs) {
+    py::dict result;
+    result["compressed_nbytes"] = codecs.counters.compressed_nbytes.load();
+    result["compressed_to_nbytes"] = codecs.counters.compressed_to_nbytes.load();
+    result["left_nbytes"] = codecs.counters.left_nbytes.load();
+    result["decoded_nbytes"] = codecs.counters.decoded_nbytes.load();
+    result["trial"] = py::none();
+    if (const auto figures = codecs.history.latest()) {
+        py::dict trial;
+        trial["pays"] = figures->pays();
+        trial["ratio"] = figures->ratio;
+        trial["compress_nbytes_per_s"] = figures->compress_rate;
+        trial["write_nbytes_per_s"] = figures->write_rate;
+        trial["workers"] = figures->worker_count;
+        result["trial"] = trial;
+    }
+    return result;
 }
 
 py::dict stats(const Engine &engine) {
@@ -127,6 +152,7 @@ py::dict stats(const Engine &engine) {
         fallbacks[py::str(what)] = why;
     }
     result["cuda_fallbacks"] = fallbacks;
+    result["encoding"] = encoding_stats(engine.codecs());
     result["direct_files"] = counters.direct_files.load();
     result["buffered_files"] = counters.buffered_files.load();
     return result;
@@ -166,7 +192,17 @@ void bind_tickets(py::module_ &module) {
                 });
             },
             py::arg("timeout_s") = py::none())
-        .def("staging", [](const WriteJob &job) { return name_of(job.staged()); });
+        .def("staging", [](const WriteJob &job) { return name_of(job.staged()); })
+        .def("stored", [](const WriteJob &job) -> py::object {
+            const EncodedWrite *encoded = job.encoded();
+            if (encoded == nullptr) {
+                return py::none();
+            }
+            const std::vector<std::uint64_t> &sizes = encoded->packer().sizes();
+            return py::make_tuple(py::bytes(reinterpret_cast<const char *>(sizes.data()),
+                                            sizes.size() * sizeof(std::uint64_t)),
+                                  pack_itemsizes(encoded->itemsizes()));
+        });
 
     py::class_<ReadJob, Job, std::shared_ptr<ReadJob>>(module, "ReadTicket")
         .def(
@@ -177,8 +213,10 @@ void bind_tickets(py::module_ &module) {
                 }
                 py::list corrupt;
                 for (const CorruptChunk &chunk : job.corrupt()) {
-                    corrupt.append(
-                        py::make_tuple(chunk.index, to_hex(chunk.expected), to_hex(chunk.found)));
+                    corrupt.append(py::make_tuple(
+                        chunk.index, chunk.expected ? to_hex(*chunk.expected) : std::string(),
+                        chunk.undecodable.empty() ? to_hex(chunk.found)
+                                                  : "not decodable: " + chunk.undecodable));
                 }
                 return py::make_tuple(job.nbytes(), corrupt, job.crc32s());
             },
@@ -203,35 +241,41 @@ void bind_engine(py::module_ &module) {
             [](Engine &engine, std::string path, const py::buffer &addresses,
                const py::buffer &nbytes, const py::buffer &devices,
                const std::vector<StridesTuple> &strided, const std::vector<StreamTuple> &streams,
-               bool digest, bool durable, const std::string &staging,
-               std::uint64_t staging_nbytes) {
+               bool digest, bool durable, const std::string &staging, std::uint64_t staging_nbytes,
+               std::string_view digest_kind, const std::optional<EncodingTuple> &encoding) {
                 ExtentList sources =
                     make_extents(std::nullopt, {addresses, nbytes, devices, strided});
                 const std::vector<CallerStream> callers = make_streams(streams);
                 const WriteJob::Options options{.digest = digest,
+                                                .digest_kind = parse_digest_kind(digest_kind),
                                                 .durable = durable,
                                                 .staging = parse_staging(staging),
-                                                .staging_nbytes = staging_nbytes};
+                                                .staging_nbytes = staging_nbytes,
+                                                .encoding = make_encoding(encoding)};
                 const py::gil_scoped_release unlocked;
                 return engine.write(std::move(path), std::move(sources), callers, options);
             },
             py::arg("path"), py::arg("addresses"), py::arg("nbytes"), py::arg("devices"),
             py::arg("strided"), py::arg("streams"), py::kw_only(), py::arg("digest"),
-            py::arg("durable"), py::arg("staging"), py::arg("staging_nbytes"))
+            py::arg("durable"), py::arg("staging"), py::arg("staging_nbytes"),
+            py::arg("digest_kind") = "xxh3-128", py::arg("encoding") = py::none())
         .def(
             "read",
             [](Engine &engine, std::string path, const py::buffer &offsets,
                const py::buffer &addresses, const py::buffer &nbytes, const py::buffer &devices,
                const std::vector<StridesTuple> &strided, const std::vector<StreamTuple> &streams,
                std::uint64_t file_nbytes, const py::bytes &digests, bool crc32, bool whole_file,
-               bool fresh, std::uint64_t max_inflight_nbytes) {
+               bool fresh, std::uint64_t max_inflight_nbytes, std::string_view digest_kind,
+               const std::optional<StoredTuple> &stored) {
                 const py::buffer_info offset_info = offsets.request();
                 ExtentList destinations = make_extents(as_u64(offset_info, "offsets"),
                                                        {addresses, nbytes, devices, strided});
                 const std::vector<CallerStream> callers = make_streams(streams);
                 ReadJob::Options options;
                 options.file_nbytes = file_nbytes;
+                options.stored = make_chunk_table(stored, file_nbytes);
                 options.digests = unpack_digests(digests);
+                options.digest_kind = parse_digest_kind(digest_kind);
                 options.crc32 = crc32;
                 options.whole_file = whole_file;
                 options.fresh = fresh;
@@ -246,7 +290,8 @@ void bind_engine(py::module_ &module) {
             py::arg("path"), py::arg("offsets"), py::arg("addresses"), py::arg("nbytes"),
             py::arg("devices"), py::arg("strided"), py::arg("streams"), py::kw_only(),
             py::arg("file_nbytes"), py::arg("digests"), py::arg("crc32"), py::arg("whole_file"),
-            py::arg("fresh"), py::arg("max_inflight_nbytes"))
+            py::arg("fresh"), py::arg("max_inflight_nbytes"), py::arg("digest_kind") = "xxh3-128",
+            py::arg("stored") = py::none())
         .def(
             "crc32",
             [](Engine &engine, const py::buffer &addresses, const py::buffer &nbytes) {
@@ -257,6 +302,31 @@ void bind_engine(py::module_ &module) {
                 return engine.crc32(sources);
             },
             py::arg("addresses"), py::arg("nbytes"))
+        .def(
+            "fingerprint",
+            [](Engine &engine, const py::buffer &addresses, const py::buffer &nbytes,
+               const py::buffer &devices, const std::vector<StridesTuple> &strided,
+               const std::vector<StreamTuple> &streams, const py::buffer &piece_nbytes) {
+                const ExtentList sources =
+                    make_extents(std::nullopt, {addresses, nbytes, devices, strided});
+                const py::buffer_info piece_info = piece_nbytes.request();
+                const auto pieces = as_u64(piece_info, "piece_nbytes");
+                const std::vector<CallerStream> callers = make_streams(streams);
+                std::vector<Fingerprint> found;
+                {
+                    const py::gil_scoped_release unlocked;
+                    found = engine.fingerprint(sources, pieces, callers, [] {
+                        const py::gil_scoped_acquire locked;
+                        if (PyErr_CheckSignals() != 0) {
+                            throw py::error_already_set();
+                        }
+                    });
+                }
+                return py::bytes(reinterpret_cast<const char *>(found.data()),
+                                 found.size() * sizeof(Fingerprint));
+            },
+            py::arg("addresses"), py::arg("nbytes"), py::arg("devices"), py::arg("strided"),
+            py::arg("streams"), py::kw_only(), py::arg("piece_nbytes"))
         .def("sync", &Engine::sync, py::arg("paths"), py::call_guard<py::gil_scoped_release>())
         .def("kept_staging_nbytes", &Engine::kept_staging_nbytes)
         .def("reaches_device", &Engine::reaches_device, py::arg("ordinal"),
@@ -282,16 +352,18 @@ PYBIND11_MODULE(_core, module) {
     module.def("fail_exit", &fail_exit, py::arg("status"));
     bind_tickets(module);
     bind_engine(module);
+    bind_faults(module);
     module.def(
         "digest",
-        [](const py::buffer &data) {
+        [](const py::buffer &data, std::string_view kind) {
             const py::buffer_info info = data.request();
             const Digest result = digest(
                 {static_cast<const std::byte *>(info.ptr),
-                 static_cast<std::size_t>(info.size) * static_cast<std::size_t>(info.itemsize)});
+                 static_cast<std::size_t>(info.size) * static_cast<std::size_t>(info.itemsize)},
+                parse_digest_kind(kind));
             return py::bytes(reinterpret_cast<const char *>(result.data()), result.size());
         },
-        py::arg("data"));
+        py::arg("data"), py::arg("digest_kind") = "xxh3-128");
     module.def("build_info", [] {
         py::dict info;
         for (const auto &[name, value] : build_info()) {

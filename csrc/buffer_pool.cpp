@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "error.h"
+#include "system_calls.h"
 
 namespace sucrose {
 
@@ -77,7 +78,7 @@ bool BufferPool::try_make_usable_locked(std::size_t index) noexcept {
     if (index < usable_) {
         return true;
     }
-    if (::mprotect(slot(index), chunk_nbytes, PROT_READ | PROT_WRITE) != 0) {
+    if (system_calls::mprotect(slot(index), chunk_nbytes, PROT_READ | PROT_WRITE) != 0) {
         return false;
     }
     usable_ = index + 1;
@@ -108,8 +109,8 @@ void BufferPool::reserve_locked() {
     void *address = MAP_FAILED;
     for (;; slot_count_ = (slot_count_ + 1) / 2) {
         nbytes = slot_count_ * chunk_nbytes + huge_page_nbytes;
-        address =
-            ::mmap(nullptr, nbytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        address = system_calls::mmap(nullptr, nbytes, PROT_NONE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
         if (address != MAP_FAILED) {
             break;
         }

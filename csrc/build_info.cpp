@@ -24,6 +24,7 @@ std::vector<std::pair<std::string, std::string>> build_info() {
         {"zstd", ZSTD_versionString()},
         {"xxhash", SUCROSE_XXHASH_VERSION},
         {"digest_kernel", std::string(digest_kernel_name())},
+        {"sha256_kernel", std::string(sha256_kernel_name())},
         {"io_uring_built", liburing.empty() ? "no" : "yes, liburing " + liburing},
         {"io_uring_usable", uring_usable ? "yes" : "no: " + uring_why_not},
         {"cuda_driver", cuda == nullptr ? "none: " + cuda_why_not

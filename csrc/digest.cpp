@@ -1,8 +1,10 @@
 #include "digest.h"
 
+#include <algorithm>
 #include <cassert>
 
 #include "digest_kernel.h"
+#include "error.h"
 
 namespace sucrose {
 
@@ -28,23 +30,44 @@ const DigestKernel &kernel() noexcept {
 
 } // namespace
 
-Digester::Digester() noexcept {
+DigestKind parse_digest_kind(std::string_view name) {
+    if (name == "xxh3-128") {
+        return DigestKind::xxh3_128;
+    }
+    if (name == "sha256-128") {
+        return DigestKind::sha256_128;
+    }
+    throw Error("digest_kind is '" + std::string(name) + "'; expected 'xxh3-128' or 'sha256-128'");
+}
+
+Digester::Digester(DigestKind kind) noexcept : kind_(kind) {
     assert(kernel().state_nbytes <= state_.size());
-    kernel().reset(state_.data());
+    if (kind_ == DigestKind::xxh3_128) {
+        kernel().reset(state_.data());
+    }
 }
 
 void Digester::update(std::span<const std::byte> data) noexcept {
-    kernel().update(state_.data(), data.data(), data.size());
+    if (kind_ == DigestKind::sha256_128) {
+        sha256_.update(data);
+    } else {
+        kernel().update(state_.data(), data.data(), data.size());
+    }
 }
 
 Digest Digester::finish() const noexcept {
     Digest result;
-    kernel().finish(state_.data(), result.data());
+    if (kind_ == DigestKind::sha256_128) {
+        const auto hash = sha256_.finish();
+        std::copy_n(hash.begin(), result.size(), result.begin());
+    } else {
+        kernel().finish(state_.data(), result.data());
+    }
     return result;
 }
 
-Digest digest(std::span<const std::byte> data) noexcept {
-    Digester digester;
+Digest digest(std::span<const std::byte> data, DigestKind kind) noexcept {
+    Digester digester(kind);
     digester.update(data);
     return digester.finish();
 }

@@ -9,6 +9,7 @@
 
 #include "crc32.h"
 #include "error.h"
+#include "fingerprint_extents.h"
 
 namespace sucrose {
 
@@ -153,6 +154,13 @@ std::vector<std::uint32_t> Engine::crc32(const ExtentList &sources) {
     return result;
 }
 
+std::vector<Fingerprint> Engine::fingerprint(const ExtentList &sources,
+                                             std::span<const std::uint64_t> piece_nbytes,
+                                             std::span<const CallerStream> streams,
+                                             const std::function<void()> &poll) {
+    return fingerprint_extents(scheduler(), sources, piece_nbytes, streams, poll);
+}
+
 void Engine::sync(const std::vector<std::string> &paths) {
     Scheduler &on = scheduler();
     std::mutex mutex;
@@ -179,6 +187,10 @@ void Engine::sync(const std::vector<std::string> &paths) {
 
 const Counters &Engine::counters() const {
     return scheduler().counters();
+}
+
+const Codecs &Engine::codecs() const {
+    return scheduler().codecs();
 }
 
 std::string_view Engine::io_backend() const {

@@ -3,11 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "fingerprint.h"
 #include "lifecycle.h"
 #include "pipeline.h"
 #include "read_job.h"
@@ -48,10 +50,16 @@ public:
     bool reaches_device(std::int32_t ordinal);
     // zlib's CRC-32 of each extent, all of which must be contiguous. Blocks.
     std::vector<std::uint32_t> crc32(const ExtentList &sources);
+    // See fingerprint_extents.h. Blocks.
+    std::vector<Fingerprint> fingerprint(const ExtentList &sources,
+                                         std::span<const std::uint64_t> piece_nbytes,
+                                         std::span<const CallerStream> streams,
+                                         const std::function<void()> &poll);
     // fsyncs files and directories side by side. Blocks; throws the first error.
     void sync(const std::vector<std::string> &paths);
 
     const Counters &counters() const;
+    const Codecs &codecs() const;
     std::string_view io_backend() const;
     // Why io_uring is not used; empty where it is, or was not asked for.
     const std::string &fallback_reason() const noexcept { return fallback_reason_; }

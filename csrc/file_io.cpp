@@ -11,6 +11,7 @@
 
 #include "buffer_pool.h"
 #include "error.h"
+#include "system_calls.h"
 #include "worker_pool.h"
 
 namespace sucrose {
@@ -20,13 +21,16 @@ namespace {
 // Smaller files are read before a second reader is worth its descriptor.
 constexpr std::uint64_t lanes_min_nbytes = 64 << 20;
 
+// Of a file whose size is not known before it is complete.
+constexpr std::uint64_t reserve_step_nbytes = 64 << 20;
+
 constexpr std::uint64_t round_up(std::uint64_t nbytes) noexcept {
     return (nbytes + block_nbytes - 1) / block_nbytes * block_nbytes;
 }
 
 template <typename Call> auto retry_on_eintr(Call call) noexcept {
     auto result = call();
-    while (result < 0 && errno == EINTR) {
+    for (int i = 1; result < 0 && errno == EINTR && i < max_attempts_in_vain; ++i) {
         result = call();
     }
     return result;
@@ -60,8 +64,8 @@ int transfer(IoRequest &request) noexcept {
         const std::size_t nbytes = request.nbytes - request.transferred;
         const auto offset = static_cast<off_t>(request.offset + request.transferred);
         const ssize_t n = request.kind == IoRequest::Kind::read
-                              ? ::pread(request.fd, data, nbytes, offset)
-                              : ::pwrite(request.fd, data, nbytes, offset);
+                              ? system_calls::pread(request.fd, data, nbytes, offset)
+                              : system_calls::pwrite(request.fd, data, nbytes, offset);
         int error_number = 0;
         if (advance(request, n < 0 ? -errno : n, error_number) != IoStep::again) {
             return error_number;
@@ -74,7 +78,8 @@ std::unique_ptr<IoBackend> make_thread_backend(std::size_t thread_count) {
 }
 
 IoStep advance(IoRequest &request, std::int64_t result, int &error_number) noexcept {
-    if (result == -EINTR || result == -EAGAIN) {
+    const bool put_off = result == -EINTR || result == -EAGAIN || result == -ECANCELED;
+    if (put_off && ++request.attempts_in_vain < max_attempts_in_vain) {
         return IoStep::again;
     }
     if (result < 0) {
@@ -90,14 +95,22 @@ IoStep advance(IoRequest &request, std::int64_t result, int &error_number) noexc
         error_number = EIO;
         return IoStep::failed;
     }
+    const std::size_t before = request.transferred - static_cast<std::size_t>(result);
     request.transferred -= request.transferred % request.alignment;
+    request.attempts_in_vain = request.transferred > before ? 0 : request.attempts_in_vain + 1;
+    if (request.attempts_in_vain == max_attempts_in_vain) { // less than a block, again and again
+        error_number = EIO;
+        return IoStep::failed;
+    }
     return IoStep::again;
 }
 
-OutputFile::OutputFile(std::string path, std::uint64_t nbytes, std::uint64_t direct_min_nbytes)
+OutputFile::OutputFile(std::string path, std::uint64_t nbytes, std::uint64_t direct_min_nbytes,
+                       Size size)
     : path_(std::move(path)), nbytes_(nbytes) {
     fd_ = UniqueFd(retry_on_eintr([&] {
-        return ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        return system_calls::open(path_.c_str(),
+                                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     }));
     if (!fd_) {
         throw SystemError(errno, "open", path_);
@@ -106,22 +119,45 @@ OutputFile::OutputFile(std::string path, std::uint64_t nbytes, std::uint64_t dir
         throw SystemError(EFBIG, "fallocate", path_);
     }
     if (nbytes_ >= std::max<std::uint64_t>(direct_min_nbytes, 1)) {
-        preallocate();
+        if (size == Size::exact) {
+            preallocate();
+        } else {
+            reserve(1);
+        }
         direct_ = probe_direct();
     }
 }
 
 void OutputFile::preallocate() {
     const auto size = static_cast<off_t>(round_up(nbytes_));
-    if (retry_on_eintr([&] { return ::fallocate(fd_.get(), 0, 0, size); }) == 0) {
+    if (retry_on_eintr([&] { return system_calls::fallocate(fd_.get(), 0, 0, size); }) == 0) {
         return;
     }
     if (errno != EOPNOTSUPP && errno != ENOSYS) {
         throw SystemError(errno, "fallocate", path_);
     }
-    if (retry_on_eintr([&] { return ::ftruncate(fd_.get(), size); }) != 0) {
+    if (retry_on_eintr([&] { return system_calls::ftruncate(fd_.get(), size); }) != 0) {
         throw SystemError(errno, "ftruncate", path_);
     }
+}
+
+void OutputFile::reserve(std::uint64_t end) noexcept {
+    if (end <= reserved_nbytes_.load(std::memory_order_relaxed)) {
+        return;
+    }
+    const std::lock_guard lock(reserve_mutex_);
+    const std::uint64_t begin = reserved_nbytes_;
+    if (end <= begin) {
+        return;
+    }
+    const std::uint64_t whole_steps = (end + reserve_step_nbytes - 1) / reserve_step_nbytes;
+    const std::uint64_t until =
+        std::max(end, std::min(whole_steps * reserve_step_nbytes, round_up(nbytes_)));
+    retry_on_eintr([&] {
+        return system_calls::fallocate(fd_.get(), 0, static_cast<off_t>(begin),
+                                       static_cast<off_t>(until - begin));
+    });
+    reserved_nbytes_ = until;
 }
 
 // File systems accept the flag and then refuse the write, so only a write can tell.
@@ -130,8 +166,8 @@ bool OutputFile::probe_direct() noexcept {
     if (!set_direct(fd_.get(), true)) {
         return false;
     }
-    const ssize_t n =
-        retry_on_eintr([&] { return ::pwrite(fd_.get(), zeros.data(), zeros.size(), 0); });
+    const ssize_t n = retry_on_eintr(
+        [&] { return system_calls::pwrite(fd_.get(), zeros.data(), zeros.size(), 0); });
     if (n == static_cast<ssize_t>(zeros.size())) {
         return true;
     }
@@ -151,20 +187,22 @@ void OutputFile::start_write_back(std::uint64_t offset, std::size_t nbytes) cons
 }
 
 void OutputFile::finish(bool durable) {
-    if (retry_on_eintr([&] { return ::ftruncate(fd_.get(), static_cast<off_t>(nbytes_)); }) != 0) {
+    if (retry_on_eintr(
+            [&] { return system_calls::ftruncate(fd_.get(), static_cast<off_t>(nbytes_)); }) != 0) {
         throw SystemError(errno, "ftruncate", path_);
     }
-    if (durable && retry_on_eintr([&] { return ::fsync(fd_.get()); }) != 0) {
+    if (durable && retry_on_eintr([&] { return system_calls::fsync(fd_.get()); }) != 0) {
         throw SystemError(errno, "fsync", path_);
     }
-    if (::close(fd_.release()) != 0 && errno != EINTR) { // Linux closes it even then
+    if (system_calls::close(fd_.release()) != 0 && errno != EINTR) { // Linux closes it even then
         throw SystemError(errno, "close", path_);
     }
 }
 
 InputFile::InputFile(std::string path, std::uint64_t nbytes, bool direct)
     : path_(std::move(path)), nbytes_(nbytes) {
-    fd_ = UniqueFd(retry_on_eintr([&] { return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC); }));
+    fd_ = UniqueFd(
+        retry_on_eintr([&] { return system_calls::open(path_.c_str(), O_RDONLY | O_CLOEXEC); }));
     struct stat status {};
     if (!fd_ || ::fstat(fd_.get(), &status) != 0) {
         throw SystemError(errno, "open", path_);
@@ -179,7 +217,7 @@ InputFile::InputFile(std::string path, std::uint64_t nbytes, bool direct)
     if (nbytes_ >= lanes_min_nbytes && !direct_) {
         const std::string again = "/proc/self/fd/" + std::to_string(fd_.get());
         for (UniqueFd &lane : lane_fds_) { // without /proc, or descriptors: all share one
-            lane = UniqueFd(::open(again.c_str(), O_RDONLY | O_CLOEXEC));
+            lane = UniqueFd(system_calls::open(again.c_str(), O_RDONLY | O_CLOEXEC));
         }
     }
     residency_known_ = status.st_uid == ::geteuid() || ::access(path_.c_str(), W_OK) == 0;
@@ -192,7 +230,7 @@ int InputFile::lane_fd(std::size_t lane) const noexcept {
 
 const std::byte *InputFile::mapping() noexcept {
     std::call_once(mapped_, [this] {
-        void *address = ::mmap(nullptr, nbytes_, PROT_READ, MAP_SHARED, fd_.get(), 0);
+        void *address = system_calls::mmap(nullptr, nbytes_, PROT_READ, MAP_SHARED, fd_.get());
         if (address != MAP_FAILED) {
             mapping_ = UniqueMapping({static_cast<std::byte *>(address), nbytes_});
         }
@@ -206,7 +244,7 @@ std::span<const std::byte> InputFile::resident(std::uint64_t offset, std::size_t
         return {};
     }
     constexpr std::size_t page_nbytes = 4096; // mincore rounds up where pages are larger
-    constexpr std::size_t max_pages = chunk_nbytes / page_nbytes + 1;
+    constexpr std::size_t max_pages = chunk_nbytes / page_nbytes + 2; // encoded chunks fit, too
     const std::uint64_t begin = offset / page_nbytes * page_nbytes;
     const std::size_t span_nbytes = nbytes + (offset - begin);
     const std::size_t pages = (span_nbytes + page_nbytes - 1) / page_nbytes;
@@ -226,11 +264,12 @@ std::span<const std::byte> InputFile::resident(std::uint64_t offset, std::size_t
 }
 
 void sync_path(const std::string &path) {
-    const UniqueFd fd(retry_on_eintr([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+    const UniqueFd fd(
+        retry_on_eintr([&] { return system_calls::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
     if (!fd) {
         throw SystemError(errno, "open", path);
     }
-    if (retry_on_eintr([&] { return ::fsync(fd.get()); }) != 0) {
+    if (retry_on_eintr([&] { return system_calls::fsync(fd.get()); }) != 0) {
         throw SystemError(errno, "fsync", path);
     }
 }

@@ -32,10 +32,17 @@ struct IoRequest {
     // Called once, on a thread of the backend, with 0 or an errno. Must not block and not throw.
     std::function<void(int error_number)> done;
     std::size_t transferred = 0;
+    int attempts_in_vain = 0; // since something was transferred
+    int error_on_purpose = 0; // an errno that a test wants to see: the kernel is not asked then
 };
 
+// How often in a row the system may put an operation off: a transfer that moves nothing, EINTR,
+// EAGAIN. More often it will not change its mind, and the operation fails.
+inline constexpr int max_attempts_in_vain = 1000;
+
 // Carries out requests in any order, several at a time. Short transfers and EINTR are continued
-// until a request is complete. Thread-safe. The destructor waits for what is under way.
+// until a request is complete, or `max_attempts_in_vain` have moved nothing. Thread-safe. The
+// destructor waits for what is under way.
 class IoBackend {
 public:
     virtual ~IoBackend() = default;
@@ -61,15 +68,20 @@ IoStep advance(IoRequest &request, std::int64_t result, int &error_number) noexc
 // it works.
 //
 //   1. create             O_EXCL and O_NOFOLLOW: never through somebody's symlink
-//   2. preallocate        to the padded size, so that writes need not extend the file
+//   2. preallocate        to the padded size, so that writes need not extend the file; where only
+//                         a bound of it is known, step by step
 //   3. write              whole blocks, in any order
 //   4. finish             cut to the real size, then fsync
 //
-// `write` requests come from a pipeline; this class does the rest. Not thread-safe.
+// `write` requests come from a pipeline; this class does the rest. Not thread-safe, but for
+// `fall_back_to_buffered` and `reserve`.
 class OutputFile {
 public:
+    enum class Size { exact, at_most };
+
     // Files of at least `direct_min_nbytes` are written past the page cache where that works.
-    OutputFile(std::string path, std::uint64_t nbytes, std::uint64_t direct_min_nbytes);
+    OutputFile(std::string path, std::uint64_t nbytes, std::uint64_t direct_min_nbytes,
+               Size size = Size::exact);
 
     const std::string &path() const noexcept { return path_; }
     int fd() const noexcept { return fd_.get(); }
@@ -78,6 +90,11 @@ public:
     bool fall_back_to_buffered() noexcept;
     // Buffered writes only: starts write-back, so that the fsync at the end finds little to do.
     void start_write_back(std::uint64_t offset, std::size_t nbytes) const noexcept;
+    // Files with a bound only: asks for space up to `end` and somewhat beyond. Where that fails the
+    // write itself tells whether it fits.
+    void reserve(std::uint64_t end) noexcept;
+    // How long a file with a bound has become.
+    void set_nbytes(std::uint64_t nbytes) noexcept { nbytes_ = nbytes; }
     void finish(bool durable);
     // Closes a file that will not be finished, so that its space is free once it is unlinked.
     void abandon() noexcept { fd_.reset(); }
@@ -91,6 +108,8 @@ private:
     UniqueFd fd_;
     std::mutex mode_mutex_;
     std::atomic<bool> direct_ = false;
+    std::mutex reserve_mutex_;
+    std::atomic<std::uint64_t> reserved_nbytes_ = 0; // of a file with a bound
 };
 
 inline constexpr std::size_t read_lanes = 4;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "buffer_pool.h"
+#include "fingerprint_kernel.h"
 #include "kernel_bodies.h"
 
 namespace sucrose {
@@ -12,14 +13,19 @@ namespace sucrose {
 static_assert(chunk_nbytes == kernel::fingerprint_chunk_nbytes);
 static_assert(sizeof(Fingerprint) == sizeof(kernel::FingerprintSums));
 
+namespace {
+
+void add_words(kernel::FingerprintSums &sums, const std::byte *words, std::size_t count) noexcept {
+    static const fingerprint_kernel::AddWords chosen = fingerprint_kernel::choose_add_words();
+    chosen(sums, words, count);
+}
+
+} // namespace
+
 Fingerprint fingerprint_chunk(std::span<const std::byte> chunk) noexcept {
     kernel::FingerprintSums sums = kernel::fingerprint_begin(chunk.size());
     const std::size_t whole_words = chunk.size() / 8;
-    for (std::size_t i = 0; i < whole_words; ++i) {
-        std::uint64_t word;
-        std::memcpy(&word, chunk.data() + 8 * i, sizeof word);
-        kernel::add_word(sums, word, i);
-    }
+    add_words(sums, chunk.data(), whole_words);
     if (const std::size_t left = chunk.size() % 8; left != 0) {
         std::uint64_t word = 0;
         std::memcpy(&word, chunk.data() + 8 * whole_words, left);

@@ -56,21 +56,20 @@ void Scheduler::pump() {
 }
 
 bool Scheduler::start_one_locked(Job &job, bool &started) {
-    const Job::Next next = job.next();
-    if (next == Job::Next::nothing || next == Job::Next::not_now) {
-        return next == Job::Next::not_now;
-    }
+    const Job::Needs needs = job.needs();
     try {
-        SlotLease slot = (next == Job::Next::staging_slot ? staging_ : ring_).try_lease();
-        if (slot) {
-            started = job.try_start(std::move(slot));
-            return started;
-        }
+        started = (needs.staging_slot && try_start_locked(job, staging_)) ||
+                  (needs.ring_slot && try_start_locked(job, ring_));
     } catch (...) { // no memory for slots
         job.fail(std::current_exception());
         return false;
     }
-    return true;
+    return needs.staging_slot || needs.ring_slot || needs.patience;
+}
+
+bool Scheduler::try_start_locked(Job &job, BufferPool &slots) {
+    SlotLease slot = slots.try_lease();
+    return slot && job.try_start(std::move(slot), &slots == &staging_);
 }
 
 void Scheduler::retire(const Job &job) noexcept {
@@ -95,8 +94,10 @@ bool Job::wait_for(std::chrono::milliseconds timeout) {
     return wait_until(timeout, [] { return false; });
 }
 
-void Job::stage_first(std::size_t staged_chunk_count) noexcept {
+void Job::stage_first(std::size_t staged_chunk_count, bool beside_others) noexcept {
     staged_chunk_count_ = staged_chunk_count;
+    staged_beside_others_ = beside_others;
+    next_ = staged_chunk_count;
 }
 
 void Job::fail(std::exception_ptr error) {
@@ -104,7 +105,17 @@ void Job::fail(std::exception_ptr error) {
     if (!error_ && !concluding_) {
         error_ = std::move(error);
     }
-    conclude_if_over(std::move(lock));
+    if (concluding_ || !chunks_wait()) {
+        conclude_if_over(std::move(lock));
+        return;
+    }
+    ++side_work_;
+    lock.unlock();
+    // Not here: the caller may hold the scheduler's lock, which chunk_done() takes.
+    scheduler_.workers().post_front([self = shared_from_this()] {
+        self->drop_waiting();
+        self->end_side_work(nullptr);
+    });
 }
 
 void Job::begin_side_work() {
@@ -115,35 +126,45 @@ void Job::begin_side_work() {
 void Job::end_side_work(std::exception_ptr error) {
     std::unique_lock lock(mutex_);
     --side_work_;
+    const bool failed = error != nullptr;
     if (error && !error_) {
         error_ = std::move(error);
     }
     changed_.notify_all();
     conclude_if_over(std::move(lock));
+    if (failed) {
+        drop_waiting();
+    }
 }
 
-Job::Next Job::next() noexcept {
+Job::Needs Job::needs() noexcept {
     const std::lock_guard lock(mutex_);
-    if (error_ || next_ == chunk_count_) {
-        return Next::nothing;
+    if (error_ || all_started_locked()) {
+        return {};
     }
     if (in_flight_ == max_in_flight_) {
-        return Next::not_now;
+        return {.patience = true};
     }
-    return next_ < staged_chunk_count_ ? Next::staging_slot : Next::ring_slot;
+    const bool to_stage = next_staged_ != staged_chunk_count_;
+    return {.staging_slot = to_stage,
+            .ring_slot = next_ != chunk_count_ && (!to_stage || staged_beside_others_)};
 }
 
-// False where an error came since next().
-bool Job::try_start(SlotLease slot) {
+bool Job::all_started_locked() const noexcept {
+    return next_staged_ == staged_chunk_count_ && next_ == chunk_count_;
+}
+
+// False where an error came since needs().
+bool Job::try_start(SlotLease slot, bool staged) {
     ChunkPtr chunk;
     {
         const std::lock_guard lock(mutex_);
         if (error_) {
             return false;
         }
-        chunk = std::make_shared<Chunk>(
-            Chunk{shared_from_this(), std::move(slot), next_, next_ < staged_chunk_count_});
-        ++next_;
+        std::size_t &next = staged ? next_staged_ : next_;
+        chunk = std::make_shared<Chunk>(Chunk{shared_from_this(), std::move(slot), next, staged});
+        ++next;
         ++in_flight_;
     }
     post(chunk, [this, chunk] { process(chunk); });
@@ -160,6 +181,7 @@ void Job::chunk_done(const ChunkPtr &chunk, std::uint64_t nbytes,
                      std::exception_ptr error) noexcept {
     chunk->slot.reset();
     done_nbytes_ += nbytes;
+    const bool failed = error != nullptr;
     {
         std::unique_lock lock(mutex_);
         --in_flight_;
@@ -168,12 +190,15 @@ void Job::chunk_done(const ChunkPtr &chunk, std::uint64_t nbytes,
         }
         conclude_if_over(std::move(lock));
     }
+    if (failed) {
+        drop_waiting();
+    }
     scheduler_.pump();
 }
 
 void Job::conclude_if_over(std::unique_lock<std::mutex> lock) {
     const bool over =
-        begun_ && in_flight_ == 0 && side_work_ == 0 && (error_ || next_ == chunk_count_);
+        begun_ && in_flight_ == 0 && side_work_ == 0 && (error_ || all_started_locked());
     if (!over || concluding_) {
         return;
     }

@@ -3,8 +3,10 @@
 // A chunk of a write:  slot -> gather and digest (workers) -> write (backend) -> slot free
 //         on a device:  slot -> copy (lane) -> digest (worker) -> write -> slot free
 //              staged:  staging slot -> gather or copy -> (sources are free) -> digest -> write
+//             encoded:  ... -> digest -> encode (worker) -> its turn in the file -> write
 // A chunk of a read:   slot -> page cache, or read -> digest and scatter (workers)
 //         to a device:  slot -> read -> digest (worker) -> copy (lane) -> slot free
+//             encoded:  slot -> page cache, or read -> decode, digest and scatter (workers)
 //
 // Nothing in here waits while it holds a thread: each step posts the next one. A chunk starts only
 // when a slot is free, which is all the back-pressure there is. Jobs are served in the order in
@@ -26,6 +28,7 @@
 
 #include "buffer_pool.h"
 #include "cuda/cuda_devices.h"
+#include "encoded_write.h"
 #include "error.h"
 #include "file_io.h"
 #include "trace.h"
@@ -75,13 +78,16 @@ public:
     IoBackend &io() noexcept { return *io_; }
     CudaDevices &devices() noexcept { return devices_; }
     Counters &counters() noexcept { return counters_; }
+    Codecs &codecs() noexcept { return codecs_; }
     Tracer *tracer() noexcept { return tracer_.get(); }
 
 private:
     // Whether a job stays in the queue.
     bool start_one_locked(Job &job, bool &started);
+    bool try_start_locked(Job &job, BufferPool &slots);
 
     Counters counters_;
+    Codecs codecs_;
     std::unique_ptr<Tracer> tracer_;
     std::mutex mutex_;
     std::condition_variable idle_;
@@ -127,8 +133,9 @@ protected:
     };
     using ChunkPtr = std::shared_ptr<Chunk>;
 
-    // The chunks [0, staged_chunk_count) go through staging slots. To be called before submission.
-    void stage_first(std::size_t staged_chunk_count) noexcept;
+    // The chunks [0, staged_chunk_count) go through staging slots, before the others start or,
+    // where chunks wait for each other, while they do. To be called before submission.
+    void stage_first(std::size_t staged_chunk_count, bool beside_others = false) noexcept;
 
     // Runs on a worker. Whatever it begins must end in chunk_done() for this chunk.
     virtual void process(const ChunkPtr &chunk) = 0;
@@ -136,6 +143,10 @@ protected:
     virtual void complete() {}
     // Runs once, when nothing is under way any more, whether there was an error or not.
     virtual void release() noexcept {}
+    // Whether chunks wait for others. Where the job fails these might never come: drop_waiting()
+    // then ends, by chunk_done(), those that wait, and from there on none may.
+    virtual bool chunks_wait() const noexcept { return false; }
+    virtual void drop_waiting() noexcept {}
 
     void chunk_done(const ChunkPtr &chunk, std::uint64_t nbytes, std::exception_ptr error) noexcept;
     void fail(std::exception_ptr error);
@@ -160,9 +171,15 @@ protected:
 
 private:
     friend class Scheduler;
-    enum class Next { ring_slot, staging_slot, not_now, nothing };
-    Next next() noexcept;
-    bool try_start(SlotLease slot);
+    // What it takes to start another chunk; none of the three once all have been started.
+    struct Needs {
+        bool staging_slot = false;
+        bool ring_slot = false;
+        bool patience = false; // for one of its own chunks to end
+    };
+    Needs needs() noexcept;
+    bool try_start(SlotLease slot, bool staged);
+    bool all_started_locked() const noexcept;
     void begin();
     void conclude_if_over(std::unique_lock<std::mutex> lock);
 
@@ -170,12 +187,14 @@ private:
     const std::size_t max_in_flight_;
     const std::uint64_t total_nbytes_;
     std::size_t staged_chunk_count_ = 0;
+    bool staged_beside_others_ = false;
     std::atomic<std::uint64_t> done_nbytes_ = 0;
 
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::size_t next_ = 0;      // chunks [0, next_) have been started
-    std::size_t in_flight_ = 0; // of these, those that are not done
+    std::size_t next_staged_ = 0; // chunks [0, next_staged_) have been started,
+    std::size_t next_ = 0;        // and [staged_chunk_count_, next_)
+    std::size_t in_flight_ = 0;   // of these, those that are not done
     std::size_t side_work_ = 0;
     bool begun_ = false;
     bool concluding_ = false;

@@ -72,7 +72,9 @@ ReadJob::ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations
           options.max_in_flight == 0 ? SIZE_MAX : options.max_in_flight, plan.nbytes),
       destinations_(std::move(destinations)), options_(std::move(options)),
       chunks_(std::move(plan.chunks)),
-      file_(std::move(path), options_.file_nbytes, options_.mode == ReadMode::direct) {
+      file_(std::move(path),
+            options_.stored ? options_.stored->stored_nbytes() : options_.file_nbytes,
+            options_.mode == ReadMode::direct) {
     if (options_.fresh) {
         prepare_fresh_pages(destinations_);
     }
@@ -113,12 +115,12 @@ ReadJob::Plan ReadJob::plan(const ExtentList &destinations, const Options &optio
     return plan;
 }
 
-// All of the chunk where it is to be digested, else no more than extents want.
+// All of the chunk where it is to be digested or decoded, else no more than extents want.
 ReadJob::Range ReadJob::range_of(std::size_t ordinal) const noexcept {
     const std::uint64_t chunk_begin = chunks_[ordinal] * chunk_nbytes;
     const std::uint64_t chunk_end =
         std::min<std::uint64_t>(chunk_begin + chunk_nbytes, options_.file_nbytes);
-    if (!options_.digests.empty()) {
+    if (whole_chunks()) {
         return {chunk_begin, chunk_end - chunk_begin};
     }
     const std::span<const Extent> extents = destinations_.all();
@@ -133,6 +135,10 @@ ReadJob::Range ReadJob::range_of(std::size_t ordinal) const noexcept {
 }
 
 void ReadJob::process(const ChunkPtr &chunk) {
+    if (options_.stored) {
+        process_encoded(chunk);
+        return;
+    }
     const Range range = range_of(chunk->ordinal);
     if (options_.mode == ReadMode::automatic) {
         const std::span<const std::byte> cached = file_.resident(range.begin, range.nbytes);
@@ -159,14 +165,17 @@ void ReadJob::release() noexcept {
 void ReadJob::take_cached(const ChunkPtr &chunk, const Range &range,
                           std::span<const std::byte> cached) {
     const TraceScope trace(scheduler_.tracer(), chunk->track(), "digest and scatter", range.nbytes);
-    Findings findings;
-    if (ready_ == nullptr) {
+    Findings findings = no_findings();
+    // A page that somebody else can write to might be digested as one thing and copied as another.
+    const bool distrusted = options_.digest_kind == DigestKind::sha256_128;
+    if (ready_ == nullptr && !distrusted) {
         consume(findings, range.begin, cached, false);
     } else { // devices copy from the slot, which is pinned
         for (std::size_t at = 0; at < range.nbytes; at += piece_nbytes) {
             const auto piece = cached.subspan(at, std::min(piece_nbytes, range.nbytes - at));
-            std::memcpy(chunk->slot.data() + at, piece.data(), piece.size());
-            consume(findings, range.begin + at, piece, false);
+            std::byte *copy = chunk->slot.data() + at;
+            std::memcpy(copy, piece.data(), piece.size());
+            consume(findings, range.begin + at, {copy, piece.size()}, false);
         }
     }
     deliver(chunk, range, 0, findings);
@@ -180,7 +189,7 @@ void ReadJob::read_buffered(const ChunkPtr &chunk, const Range &range) {
     if (!straight) {
         target = chunk->slot.data();
     }
-    Findings findings;
+    Findings findings = no_findings();
     const TraceScope trace(scheduler_.tracer(), chunk->track(), "read", range.nbytes);
     for (std::size_t at = 0; at < range.nbytes; at += read_nbytes) {
         const std::size_t n = std::min(read_nbytes, range.nbytes - at);
@@ -224,7 +233,7 @@ void ReadJob::read_direct(const ChunkPtr &chunk, const Range &range) {
             tracer->span(chunk->track(), "read", begin, TraceClock::now(), range.nbytes);
         }
         post_front(chunk, [this, chunk, range, target, skip, straight] {
-            Findings findings;
+            Findings findings = no_findings();
             {
                 const TraceScope trace(scheduler_.tracer(), chunk->track(), "digest and scatter",
                                        range.nbytes);
@@ -291,7 +300,7 @@ void ReadJob::conclude(const ChunkPtr &chunk, const Range &range, const Findings
             const std::uint64_t index = chunks_[chunk->ordinal];
             const Digest found = findings.digester.finish();
             if (found != options_.digests[index]) {
-                corrupt_.push_back({index, options_.digests[index], found});
+                corrupt_.push_back({index, options_.digests[index], found, {}});
             }
         }
     }

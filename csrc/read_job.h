@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "chunk_table.h"
 #include "digest.h"
 #include "extents.h"
 #include "file_io.h"
@@ -18,8 +20,9 @@ namespace sucrose {
 
 struct CorruptChunk {
     std::uint64_t index;
-    Digest expected;
+    std::optional<Digest> expected; // nullopt: unchecked
     Digest found;
+    std::string undecodable{}; // why its frames have no raw bytes; `found` says nothing then
 };
 
 enum class ReadMode { automatic, buffered, direct };
@@ -27,11 +30,14 @@ enum class ReadMode { automatic, buffered, direct };
 class ReadJob final : public Job {
 public:
     struct Options {
-        std::uint64_t file_nbytes = 0;
+        std::uint64_t file_nbytes = 0; // of an encoded file: before that
+        // Of an encoded file; extents and digests are of its raw bytes.
+        std::optional<ChunkTable> stored{};
         std::vector<Digest> digests; // empty: unchecked
-        bool crc32 = false;          // tell the CRC-32 of each extent
-        bool whole_file = false;     // check every chunk, wanted by an extent or not
-        bool fresh = false;          // the destinations' pages do not exist yet
+        DigestKind digest_kind = DigestKind::xxh3_128;
+        bool crc32 = false;      // tell the CRC-32 of each extent
+        bool whole_file = false; // check every chunk, wanted by an extent or not
+        bool fresh = false;      // the destinations' pages do not exist yet
         std::size_t max_in_flight = 0;
         ReadMode mode = ReadMode::automatic;
     };
@@ -68,17 +74,27 @@ private:
         std::uint32_t crc;
     };
 
+    bool whole_chunks() const noexcept { return options_.stored || !options_.digests.empty(); }
     Range range_of(std::size_t ordinal) const noexcept;
     void process(const ChunkPtr &chunk) override;
     void release() noexcept override;
     void read_buffered(const ChunkPtr &chunk, const Range &range);
     void read_direct(const ChunkPtr &chunk, const Range &range);
     void take_cached(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> cached);
+    // With an encoded file; see read_job_encoding.cpp.
+    struct EncodedRange;
+    void process_encoded(const ChunkPtr &chunk);
+    void read_encoded(const std::shared_ptr<EncodedRange> &range);
+    int read_piece(const ChunkPtr &chunk, std::span<std::byte> target, std::uint64_t offset,
+                   std::size_t required_nbytes) const noexcept;
+    void decode(const ChunkPtr &chunk, std::span<const std::byte> encoded,
+                std::span<const std::byte> rest);
     // What the bytes of one chunk turn out to be.
     struct Findings {
         Digester digester;
         std::vector<CrcPart> crc_parts;
     };
+    Findings no_findings() const noexcept { return {Digester(options_.digest_kind), {}}; }
     void extend_crcs(std::vector<CrcPart> &parts, std::uint64_t offset,
                      std::span<const std::byte> piece) const;
     // Digests the file's bytes from `offset` and, if they are not there yet, takes them where they
@@ -89,6 +105,7 @@ private:
     void deliver(const ChunkPtr &chunk, const Range &range, std::size_t skip,
                  const Findings &findings);
     void conclude(const ChunkPtr &chunk, const Range &range, const Findings &findings);
+    void conclude_undecodable(const ChunkPtr &chunk, const Range &range, std::string why);
 
     const ExtentList destinations_;
     const Options options_;

@@ -6,6 +6,8 @@
 #include <system_error>
 #include <utility>
 
+#include "fault.h"
+
 namespace sucrose {
 
 namespace {
@@ -68,6 +70,7 @@ void WorkerPool::start_locked() {
     threads_.reserve(thread_count_);
     for (std::size_t i = 0; i < thread_count_; ++i) {
         try {
+            fault::throw_at(fault::Site::thread_start);
             threads_.emplace_back([this](const std::stop_token &stop) { run(stop); });
         } catch (const std::system_error &) {
             if (threads_.empty()) {

@@ -23,6 +23,18 @@ std::size_t chunk_count(std::uint64_t nbytes) noexcept {
     return (nbytes + chunk_nbytes - 1) / chunk_nbytes;
 }
 
+std::unique_ptr<EncodedWrite> make_encoded_write(Scheduler &scheduler,
+                                                 const std::optional<Encoding> &encoding,
+                                                 std::uint64_t nbytes) {
+    return encoding
+               ? std::make_unique<EncodedWrite>(scheduler.codecs(), *encoding, chunk_count(nbytes))
+               : nullptr;
+}
+
+std::uint64_t encoded_bound(std::uint64_t nbytes) noexcept {
+    return nbytes + chunk_count(nbytes) * max_frames_overhead_nbytes;
+}
+
 } // namespace
 
 std::shared_ptr<WriteJob> WriteJob::create(Scheduler &scheduler, std::string path,
@@ -38,9 +50,15 @@ std::shared_ptr<WriteJob> WriteJob::create(Scheduler &scheduler, std::string pat
 WriteJob::WriteJob(Scheduler &scheduler, std::string path, ExtentList sources,
                    const Options &options)
     : Job(scheduler, chunk_count(sources.end()), SIZE_MAX, sources.end()),
-      sources_(std::move(sources)), durable_(options.durable),
+      sources_(std::move(sources)), durable_(options.durable), digest_kind_(options.digest_kind),
       digests_(options.digest ? chunk_count(sources_.end()) : 0),
-      file_(std::move(path), sources_.end(), options.direct_min_nbytes) {
+      encoded_(make_encoded_write(scheduler, options.encoding, sources_.end())),
+      file_(std::move(path), encoded_ ? encoded_bound(sources_.end()) : sources_.end(),
+            options.direct_min_nbytes,
+            encoded_ ? OutputFile::Size::at_most : OutputFile::Size::exact) {
+    if (encoded_) {
+        begin_encoding();
+    }
     ++(file_.direct() ? scheduler.counters().direct_files : scheduler.counters().buffered_files);
 }
 
@@ -108,7 +126,8 @@ void WriteJob::put_staged_chunks_first() {
         });
         unsafe_chunks_ = static_cast<std::size_t>(rest - order_.begin());
     }
-    stage_first(unsafe_chunks_);
+    // In a file that is encoded chunks wait for those before them, whichever slots they need.
+    stage_first(unsafe_chunks_, encoded_ != nullptr);
 }
 
 bool WriteJob::wait_safe(std::chrono::milliseconds timeout) {
@@ -156,7 +175,7 @@ void WriteJob::gather_and_digest(const ChunkPtr &chunk) {
     const std::size_t nbytes = nbytes_of(chunk);
     const TraceScope trace(scheduler_.tracer(), chunk->track(), "gather and digest", nbytes);
     std::byte *slot = chunk->slot.data();
-    Digester digester;
+    Digester digester(digest_kind_);
     for (std::size_t at = 0; at < nbytes; at += piece_nbytes) {
         const std::size_t n = std::min(piece_nbytes, nbytes - at);
         sources_.gather(begin + at, n, slot + at);
@@ -196,24 +215,43 @@ void WriteJob::note_safe() {
 void WriteJob::digest_and_write(const ChunkPtr &chunk) {
     if (!digests_.empty()) {
         const TraceScope trace(scheduler_.tracer(), chunk->track(), "digest", nbytes_of(chunk));
-        digests_[offset_of(chunk) / chunk_nbytes] = digest({chunk->slot.data(), nbytes_of(chunk)});
+        digests_[offset_of(chunk) / chunk_nbytes] =
+            digest({chunk->slot.data(), nbytes_of(chunk)}, digest_kind_);
     }
     write(chunk);
 }
 
 void WriteJob::write(const ChunkPtr &chunk) {
-    const std::uint64_t offset = offset_of(chunk);
+    if (encoded_ != nullptr) {
+        encode(chunk);
+        return;
+    }
     const std::size_t nbytes = nbytes_of(chunk);
-    const bool direct = file_.direct();
     std::size_t padded = nbytes;
-    if (direct) {
+    if (file_.direct()) {
         padded = (nbytes + block_nbytes - 1) / block_nbytes * block_nbytes;
         std::memset(chunk->slot.data() + nbytes, 0, padded - nbytes);
     }
-    auto done = [this, chunk, nbytes, offset, direct, begin = TraceClock::now()](int error) {
+    write_out(chunk, {chunk->slot.data(), padded, offset_of(chunk)}, [this, chunk, nbytes] {
+        scheduler_.counters().written_nbytes += nbytes;
+        chunk_done(chunk, nbytes, nullptr);
+    });
+}
+
+void WriteJob::write_out(const ChunkPtr &chunk, const Piece &piece, std::function<void()> then) {
+    const bool direct = file_.direct();
+    CompressionTrial *trial = encoded_ == nullptr ? nullptr : encoded_->trial();
+    if (trial != nullptr) {
+        trial->write_began();
+    }
+    auto done = [this, chunk, piece, then = std::move(then), direct, trial,
+                 begin = TraceClock::now()](int error) {
+        if (trial != nullptr) {
+            trial->write_ended(error == 0 ? piece.nbytes : 0);
+        }
         if (error == EINVAL && direct) { // the file system let the probe pass, and refuses this one
             if (file_.fall_back_to_buffered()) {
-                post_front(chunk, [this, chunk] { write(chunk); });
+                post_front(chunk, [this, chunk, piece, then] { write_out(chunk, piece, then); });
                 return;
             }
         }
@@ -223,25 +261,24 @@ void WriteJob::write(const ChunkPtr &chunk) {
             return;
         }
         if (Tracer *tracer = scheduler_.tracer()) {
-            tracer->span(chunk->track(), "write", begin, TraceClock::now(), nbytes);
+            tracer->span(chunk->track(), "write", begin, TraceClock::now(), piece.nbytes);
         }
-        scheduler_.counters().written_nbytes += nbytes;
         if (direct) {
-            chunk_done(chunk, nbytes, nullptr);
+            then();
             return;
         }
-        post_front(chunk, [this, chunk, nbytes, offset] {
-            file_.start_write_back(offset, nbytes);
-            chunk_done(chunk, nbytes, nullptr);
+        post_front(chunk, [this, piece, then] {
+            file_.start_write_back(piece.offset, piece.nbytes);
+            then();
         });
     };
     scheduler_.io().submit(std::make_unique<IoRequest>(IoRequest{
         .kind = IoRequest::Kind::write,
         .fd = file_.fd(),
-        .data = chunk->slot.data(),
-        .nbytes = padded,
-        .offset = offset,
-        .required_nbytes = padded,
+        .data = piece.data,
+        .nbytes = piece.nbytes,
+        .offset = piece.offset,
+        .required_nbytes = piece.nbytes,
         .alignment = direct ? block_nbytes : 1,
         .done = std::move(done),
     }));
@@ -249,7 +286,11 @@ void WriteJob::write(const ChunkPtr &chunk) {
 
 void WriteJob::complete() {
     const TraceScope trace(scheduler_.tracer(), {TraceTrack::Kind::files}, "fsync", sources_.end());
-    file_.finish(durable_);
+    if (encoded_ != nullptr) {
+        finish_encoding();
+    } else {
+        file_.finish(durable_);
+    }
 }
 
 void WriteJob::release() noexcept {

@@ -3,13 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "digest.h"
+#include "encoded_write.h"
 #include "extents.h"
 #include "pipeline.h"
 
@@ -30,10 +32,12 @@ class WriteJob final : public Job {
 public:
     struct Options {
         bool digest = true;
+        DigestKind digest_kind = DigestKind::xxh3_128;
         bool durable = true;
         std::uint64_t direct_min_nbytes = 0;
         Staging staging = Staging::none;
         std::uint64_t staging_nbytes = 0; // bound of the host memory that all staging takes
+        std::optional<Encoding> encoding{};
     };
     // On the caller's thread, since it may have to look at the caller's streams.
     static std::shared_ptr<WriteJob> create(Scheduler &scheduler, std::string path,
@@ -44,6 +48,8 @@ public:
     std::uint64_t nbytes() const noexcept { return sources_.end(); }
     // One for each chunk; valid once the job has finished.
     const std::vector<Digest> &digests() const noexcept { return digests_; }
+    // How the file is encoded; nullptr where it is not. Valid likewise.
+    const EncodedWrite *encoded() const noexcept { return encoded_.get(); }
 
     // Until the program may change the sources: from host memory they have been copied, and on
     // devices whatever the program puts on its streams comes after the copy. False on time-out.
@@ -61,6 +67,8 @@ private:
     void process(const ChunkPtr &chunk) override;
     void complete() override;
     void release() noexcept override;
+    bool chunks_wait() const noexcept override { return encoded_ != nullptr; }
+    void drop_waiting() noexcept override;
 
     std::uint64_t offset_of(const ChunkPtr &chunk) const noexcept;
     std::size_t nbytes_of(const ChunkPtr &chunk) const noexcept;
@@ -70,9 +78,27 @@ private:
     void digest_and_write(const ChunkPtr &chunk);
     void write(const ChunkPtr &chunk);
 
+    // Memory that goes to the file.
+    struct Piece {
+        std::byte *data;
+        std::size_t nbytes; // whole blocks where the file is direct
+        std::uint64_t offset;
+    };
+    // Calls then() when it is written, on any thread; where that fails the chunk is done.
+    void write_out(const ChunkPtr &chunk, const Piece &piece, std::function<void()> then);
+
+    // With an encoding; see write_job_encoding.cpp.
+    struct EncodedChunk;
+    void begin_encoding();
+    void finish_encoding();
+    void encode(const ChunkPtr &chunk);
+    void write_frames(const std::shared_ptr<FramePacker::Placed> &placed);
+
     ExtentList sources_;
     const bool durable_;
+    const DigestKind digest_kind_;
     std::vector<Digest> digests_;
+    const std::unique_ptr<EncodedWrite> encoded_;
     OutputFile file_;
     std::vector<std::uint32_t> order_; // chunks by ordinal; empty: in file order
     std::unique_ptr<CallerOrder> ready_;

@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "system_calls.h"
+
 namespace sucrose {
 
 using namespace cuda;
@@ -114,7 +116,9 @@ bool CudaPinner::pin(std::byte *address, std::size_t nbytes) noexcept {
     try {
         const CurrentContext current(device_);
         device_.check(
-            device_.driver()->cuMemHostRegister_v2(address, nbytes, host_register_portable),
+            fault::error_at(fault::Site::allocate) != 0
+                ? error_out_of_memory
+                : device_.driver()->cuMemHostRegister_v2(address, nbytes, host_register_portable),
             "cuMemHostRegister");
         return true;
     } catch (const Error &error) {
@@ -136,8 +140,8 @@ std::string CudaPinner::why_refused() const {
 }
 
 std::unique_ptr<PinnedMemory> PinnedMemory::try_allocate(CudaPinner &pinner, std::size_t nbytes) {
-    void *address =
-        ::mmap(nullptr, nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *address = system_calls::mmap(nullptr, nbytes, PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS, -1);
     if (address == MAP_FAILED) {
         return nullptr;
     }

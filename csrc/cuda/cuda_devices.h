@@ -38,6 +38,8 @@ public:
     CopyLane &to_host() { return lane(to_host_, "sucrose-d2h"); }
     CopyLane &to_device() { return lane(to_device_, "sucrose-h2d"); }
     CopyLane &within_device() { return lane(within_device_, "sucrose-d2d"); }
+    // nullptr where the build or the driver has none.
+    const CudaKernels *kernels() const noexcept { return kernels_.get(); }
     // Why kernels are not used; empty where they are.
     std::string why_no_kernels();
 

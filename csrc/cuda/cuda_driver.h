@@ -35,6 +35,7 @@ inline constexpr CUresult error_deinitialized = 4;
 inline constexpr CUresult error_not_ready = 600;
 inline constexpr CUresult error_not_supported = 801;
 inline constexpr CUresult error_stream_capture_unsupported = 900;
+inline constexpr CUresult error_unknown = 999;
 
 inline constexpr unsigned stream_non_blocking = 1;    // CU_STREAM_NON_BLOCKING
 inline constexpr unsigned event_blocking_sync = 1;    // CU_EVENT_BLOCKING_SYNC

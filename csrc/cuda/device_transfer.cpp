@@ -5,9 +5,19 @@
 #include <mutex>
 #include <utility>
 
+#include "error.h"
+#include "fault.h"
+
 namespace sucrose {
 
 namespace {
+
+// As the driver does where a device is lost.
+void fail_on_purpose(fault::Site site) {
+    if (fault::error_at(site) != 0) {
+        throw CudaFailure(cuda::error_unknown, "the copy fails on purpose, in a test");
+    }
+}
 
 // Several devices' copies, and one end.
 class Transfer {
@@ -98,6 +108,7 @@ void copy_to_slot(Scheduler &scheduler, const CallerOrder &ready, std::span<cons
     for_each_device(scheduler, ready, parts, slot, track, "d2h", std::move(done),
                     [data](CudaLanes &lanes, const std::vector<DevicePart> &own,
                            const CudaEvent &after, CopyLane::Done one_done) {
+                        fail_on_purpose(fault::Site::d2h);
                         lanes.to_host().to_host(own, data, after, std::move(one_done));
                     });
 }
@@ -109,6 +120,7 @@ void copy_from_slot(Scheduler &scheduler, const CallerOrder &ready,
     for_each_device(scheduler, ready, parts, slot, track, "h2d", std::move(done),
                     [data](CudaLanes &lanes, const std::vector<DevicePart> &own,
                            const CudaEvent &after, CopyLane::Done one_done) {
+                        fail_on_purpose(fault::Site::h2d);
                         lanes.to_device().to_device(own, data, after, std::move(one_done));
                     });
 }

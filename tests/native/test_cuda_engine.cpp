@@ -14,6 +14,7 @@
 #include "engine.h"
 #include "engine_fixture.h"
 #include "fake_cuda_program.h"
+#include "fault.h"
 
 namespace {
 
@@ -487,4 +488,30 @@ TEST_CASE("there is no device of that number") {
     CHECK_THROWS_AS(engine.write(folder.file("file"), extents, {}, {}), sucrose::Error);
     Engine off({.cuda_driver = "off"});
     CHECK_FALSE(off.reaches_device(0));
+}
+
+TEST_CASE("a copy that fails at its fault site ends its job alone, and leaves nothing behind") {
+    const Folder folder;
+    const FakeCuda fake(1, device_nbytes, 200, 9);
+    const Program program(fake);
+    State state(fake);
+    add_mixture(state, program);
+    const std::vector<std::byte> before = state.bytes();
+    {
+        Engine engine(options());
+        using sucrose::fault::Site;
+        std::uint64_t rule = sucrose::fault::add({.site = Site::d2h, .nth = 2});
+        CHECK_THROWS_AS(written(engine, state, folder.file("failed")), sucrose::CudaFailure);
+        CHECK(sucrose::fault::remove(rule) == 1);
+        const std::string path = folder.file("whole");
+        CHECK(written(engine, state, path) == before);
+        state.fill(0x11);
+        rule = sucrose::fault::add({.site = Site::h2d, .nth = 2});
+        CHECK_THROWS_AS(read_back(engine, state, path, {}), sucrose::CudaFailure);
+        CHECK(sucrose::fault::remove(rule) == 1);
+        read_back(engine, state, path, {});
+        CHECK(state.bytes() == before);
+    }
+    CHECK(fake.violations() == 0);
+    check_nothing_left(fake);
 }

@@ -18,7 +18,7 @@ CHUNK_NBYTES = 4 << 20
 """Unit of digest and of random access, in bytes of the file."""
 
 DIGEST_NBYTES = 16
-"""XXH3-128 of a chunk, in the canonical (big-endian) byte order of xxHash."""
+"""Of the digest of a chunk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +74,36 @@ class Staging:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """Asks a write to compress: each chunk of the file becomes zstd frames of its own."""
+
+    level: int
+    """Of zstd, -50 to 22; 0 codes the entropy of bytes alone and looks for no repeated strings."""
+    groups: bytes = b""
+    """For each chunk the item size of its byte-group filter: 2, 4, 8, or 0 for none. Empty: none at all."""
+    adaptive: bool = False
+    """Measure what compression and storage achieve, and store the rest as it is where it does not pay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredChunks:
+    """Where the chunks of a compressed file lie: one after another, in their order."""
+
+    sizes: array[int]
+    """array("Q") of their bytes in the file."""
+    groups: bytes
+    """As `Encoding.groups`, but as it was really done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
     """What a finished write says about its file."""
 
     nbytes: int
     digests: bytes
     """One digest per chunk, concatenated; empty where none were asked for."""
+    stored: StoredChunks | None = None
+    """None where the bytes lie in the file as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,10 +203,14 @@ class Engine(Protocol):
         digest: bool = True,
         durable: bool = True,
         staging: Staging | None = None,
+        encoding: Encoding | None = None,
+        digest_kind: str = "xxh3-128",
     ) -> WriteTicket:
         """Creates `path` (which must not exist) from `sources`, one after another.
 
-        `durable` includes an fsync of the file, not of its directory.
+        `durable` includes an fsync of the file, not of its directory. Digests are of the bytes before
+        `encoding`; `digest_kind` is ``"xxh3-128"``, or ``"sha256-128"`` (SHA-256 cut to 16 bytes) for
+        those that must withstand a forger.
         """
         ...
 
@@ -197,6 +225,8 @@ class Engine(Protocol):
         crc32: bool = False,
         fresh: bool = False,
         max_inflight_nbytes: int = 0,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
     ) -> ReadTicket:
         """Fills destination *i* with the file's bytes from `offsets[i]` on.
 
@@ -205,20 +235,40 @@ class Engine(Protocol):
         asks for the CRC-32 of what each destination received; all must be contiguous then. `fresh`
         says that the destinations' memory has not been touched yet. `max_inflight_nbytes` bounds
         the transient memory (0: the engine's own bound; never below one chunk).
-        A file that is not `file_nbytes` long is an OSError (EIO).
+        A file that is not `file_nbytes` long is an OSError (EIO). With `stored` the file is compressed:
+        offsets, `file_nbytes` and digests are of what it was before, and a chunk that cannot be decoded is
+        corrupt.
         """
         ...
 
-    def verify(self, path: str, *, file_nbytes: int, digests: bytes) -> ReadTicket:
+    def verify(
+        self,
+        path: str,
+        *,
+        file_nbytes: int,
+        digests: bytes,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
+    ) -> ReadTicket:
         """Reads the whole file and checks it against `digests`."""
         ...
 
-    def digest(self, data: bytes | bytearray | memoryview) -> bytes:
-        """XXH3-128 of `data`, canonical byte order."""
+    def digest(self, data: bytes | bytearray | memoryview, digest_kind: str = "xxh3-128") -> bytes:
+        """That of `data` as of one chunk."""
         ...
 
     def crc32(self, sources: Extents) -> list[int]:
         """CRC-32 (as zlib's) of each contiguous extent, computed in parallel."""
+        ...
+
+    def fingerprint(self, sources: Extents, piece_nbytes: array[int]) -> bytes:
+        """128 bits for each piece of each extent, which tell whether it is what it was before.
+
+        Extent *i* is cut into pieces of `piece_nbytes[i]` (an array("Q")) bytes, the last one shorter. A piece
+        of more than `CHUNK_NBYTES` has one fingerprint for each chunk of it. All are concatenated, and equal for
+        equal bytes wherever they lie. Device memory is read in the order of `Extents.streams`. No digest for
+        the disk: whoever wants two contents with one fingerprint can make them.
+        """
         ...
 
     def reaches_device(self, ordinal: int) -> bool:

@@ -14,9 +14,11 @@ from sucrose import _core
 from sucrose.engine.base import (
     CHUNK_NBYTES,
     CorruptChunk,
+    Encoding,
     Extents,
     ReadResult,
     Staging,
+    StoredChunks,
     Strides,
     WriteResult,
 )
@@ -78,10 +80,19 @@ def _is_over(ticket: Any) -> bool:
     return True
 
 
+def _chunk_table(stored: StoredChunks | None) -> tuple[array[int], bytes] | None:
+    return None if stored is None else (stored.sizes, stored.groups)
+
+
 class _WriteTicket(_Ticket):
     def wait(self, timeout_s: float | None = None) -> WriteResult:
         nbytes, digests = self._wait(timeout_s)
-        return WriteResult(nbytes=nbytes, digests=digests)
+        stored = self._tickets[0].stored()
+        return WriteResult(
+            nbytes=nbytes,
+            digests=digests,
+            stored=None if stored is None else StoredChunks(sizes=array("Q", stored[0]), groups=stored[1]),
+        )
 
     def wait_safe(self, timeout_s: float | None = None) -> None:
         if not self._tickets[0].wait_safe(timeout_s):
@@ -141,6 +152,8 @@ class NativeEngine:
         digest: bool = True,
         durable: bool = True,
         staging: Staging | None = None,
+        encoding: Encoding | None = None,
+        digest_kind: str = "xxh3-128",
     ) -> _WriteTicket:
         submit = partial(
             self._engine.write,
@@ -153,6 +166,8 @@ class NativeEngine:
             durable=durable,
             staging="none" if staging is None else staging.mode,
             staging_nbytes=0 if staging is None else staging.budget_nbytes,
+            digest_kind=digest_kind,
+            encoding=None if encoding is None else (encoding.level, encoding.groups, encoding.adaptive),
         )
         return _WriteTicket(submit, path, sources)
 
@@ -167,6 +182,8 @@ class NativeEngine:
         fresh: bool = False,
         max_inflight_nbytes: int = 0,
         crc32: bool = False,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
     ) -> _ReadTicket:
         submit = partial(
             self._engine.read,
@@ -182,10 +199,20 @@ class NativeEngine:
             whole_file=False,
             fresh=fresh,
             max_inflight_nbytes=max_inflight_nbytes,
+            digest_kind=digest_kind,
+            stored=_chunk_table(stored),
         )
         return _ReadTicket(submit, path, destinations)
 
-    def verify(self, path: str, *, file_nbytes: int, digests: bytes) -> _ReadTicket:
+    def verify(
+        self,
+        path: str,
+        *,
+        file_nbytes: int,
+        digests: bytes,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
+    ) -> _ReadTicket:
         nothing = Extents()
         submit = partial(
             self._engine.read,
@@ -201,14 +228,26 @@ class NativeEngine:
             whole_file=True,
             fresh=False,
             max_inflight_nbytes=0,
+            digest_kind=digest_kind,
+            stored=_chunk_table(stored),
         )
         return _ReadTicket(submit, path, nothing)
 
-    def digest(self, data: bytes | bytearray | memoryview) -> bytes:
-        return _core.digest(data)
+    def digest(self, data: bytes | bytearray | memoryview, digest_kind: str = "xxh3-128") -> bytes:
+        return _core.digest(data, digest_kind)
 
     def crc32(self, sources: Extents) -> list[int]:
         return self._engine.crc32(sources.addresses, sources.nbytes)
+
+    def fingerprint(self, sources: Extents, piece_nbytes: array[int]) -> bytes:
+        return self._engine.fingerprint(
+            sources.addresses,
+            sources.nbytes,
+            sources.devices,
+            _layouts(sources.strided),
+            list(sources.streams.items()),
+            piece_nbytes=piece_nbytes,
+        )
 
     def sync(self, paths: Sequence[str]) -> None:
         self._engine.sync([os.fsencode(path) for path in paths])

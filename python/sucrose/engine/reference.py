@@ -10,25 +10,35 @@ import errno
 import os
 import threading
 import zlib
+from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import xxhash
 
 from sucrose.engine.base import (
     CHUNK_NBYTES,
     DIGEST_NBYTES,
     CorruptChunk,
+    Encoding,
     Extents,
     ReadResult,
     Staging,
+    StoredChunks,
     WriteResult,
 )
 from sucrose.engine.blocks import blocks_of, memory_at
+from sucrose.engine.digests import DigestFunction, digest_function
+from sucrose.engine.fingerprints import fingerprints_of
+from sucrose.engine.frames import (
+    UndecodableError,
+    check_encoding,
+    check_stored,
+    decode_chunk,
+    encode_chunk,
+    offsets_of,
+)
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator, Sequence
 
 _Result = TypeVar("_Result")
@@ -95,17 +105,24 @@ class ReferenceEngine:
         digest: bool = True,
         durable: bool = True,
         staging: Staging | None = None,
+        encoding: Encoding | None = None,
+        digest_kind: str = "xxh3-128",
     ) -> FinishedTicket[WriteResult]:
         """Creates `path` from `sources`; see `Engine.write`."""
         _check_host_memory(sources)
+        digest_of = digest_function(digest_kind)
         nbytes = sum(sources.nbytes)
+        if encoding is not None:
+            check_encoding(encoding, nbytes)
         mode = "none" if staging is None else "blocking"
         try:
-            digests = _write_file(path, sources, digest=digest, durable=durable)
+            digests, stored = _write_file(
+                path, sources, digest_of=digest_of if digest else None, durable=durable, encoding=encoding
+            )
         except OSError as error:
             return FinishedTicket(nbytes=nbytes, error=error, staging_mode=mode)
         self._count(files_written=1, nbytes_written=nbytes)
-        result = WriteResult(nbytes=nbytes, digests=digests)
+        result = WriteResult(nbytes=nbytes, digests=digests, stored=stored)
         return FinishedTicket(nbytes=nbytes, result=result, staging_mode=mode)
 
     def read(
@@ -119,25 +136,41 @@ class ReferenceEngine:
         crc32: bool = False,
         fresh: bool = False,  # noqa: ARG002 - makes no difference here
         max_inflight_nbytes: int = 0,  # noqa: ARG002 - one chunk is all it ever takes
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
     ) -> FinishedTicket[ReadResult]:
         """Fills `destinations` from `path`; see `Engine.read`."""
         _check_host_memory(destinations)
         _check_read(offsets, destinations, file_nbytes, digests)
+        expected = _ExpectedDigests(digests, digest_function(digest_kind))
+        if stored is not None:
+            check_stored(stored, file_nbytes)
         nbytes = sum(destinations.nbytes)
         try:
-            corrupt = _read_file(path, offsets, destinations, file_nbytes, digests)
+            corrupt = _read_file(path, offsets, destinations, file_nbytes, expected, stored)
         except OSError as error:
             return FinishedTicket(nbytes=nbytes, error=error)
         self._count(nbytes_read=nbytes)
         crc32s = self.crc32(destinations) if crc32 else ()
         return FinishedTicket(nbytes=nbytes, result=ReadResult(nbytes=nbytes, corrupt=corrupt, crc32s=crc32s))
 
-    def verify(self, path: str, *, file_nbytes: int, digests: bytes) -> FinishedTicket[ReadResult]:
+    def verify(
+        self,
+        path: str,
+        *,
+        file_nbytes: int,
+        digests: bytes,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
+    ) -> FinishedTicket[ReadResult]:
         """Checks every chunk of `path`; see `Engine.verify`."""
         _check_digests(file_nbytes, digests)
+        expected = _ExpectedDigests(digests, digest_function(digest_kind))
+        if stored is not None:
+            check_stored(stored, file_nbytes)
         try:
-            with _opened(path, file_nbytes) as fd:
-                reader = _ChunkReader(fd, path, file_nbytes, digests)
+            with _opened(path, _nbytes_on_disk(file_nbytes, stored)) as fd:
+                reader = _ChunkReader(fd, path, file_nbytes, expected, stored)
                 for index in range(len(digests) // DIGEST_NBYTES):
                     reader.load(index)
         except OSError as error:
@@ -146,9 +179,9 @@ class ReferenceEngine:
         result = ReadResult(nbytes=file_nbytes, corrupt=reader.corrupt)
         return FinishedTicket(nbytes=file_nbytes, result=result)
 
-    def digest(self, data: bytes | bytearray | memoryview) -> bytes:
-        """XXH3-128 of `data`, canonical byte order."""
-        return xxhash.xxh3_128_digest(data)
+    def digest(self, data: bytes | bytearray | memoryview, digest_kind: str = "xxh3-128") -> bytes:
+        """That of `data` as of one chunk."""
+        return digest_function(digest_kind)(data)
 
     def crc32(self, sources: Extents) -> list[int]:
         """CRC-32 (as zlib's) of each extent."""
@@ -158,6 +191,11 @@ class ReferenceEngine:
             zlib.crc32(memory_at(address, nbytes)) if nbytes else 0
             for address, nbytes in zip(sources.addresses, sources.nbytes, strict=True)
         ]
+
+    def fingerprint(self, sources: Extents, piece_nbytes: array[int]) -> bytes:
+        """128 bits for each piece; see `Engine.fingerprint`."""
+        _check_host_memory(sources)
+        return fingerprints_of(sources, piece_nbytes)
 
     def reaches_device(self, ordinal: int) -> bool:  # noqa: ARG002 - it knows of none
         """Never: tensors of devices come here as copies on the host."""
@@ -190,22 +228,33 @@ class ReferenceEngine:
                 self._totals[key] += amount
 
 
-def _write_file(path: str, sources: Extents, *, digest: bool, durable: bool) -> bytes:
+def _write_file(
+    path: str, sources: Extents, *, digest_of: DigestFunction | None, durable: bool, encoding: Encoding | None
+) -> tuple[bytes, StoredChunks | None]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     digests = bytearray()
+    sizes, groups = array("Q"), bytearray()
     fd = os.open(path, flags, 0o666)
     try:
         offset = 0
         for chunk in _chunks(sources):
-            if digest:
-                digests += xxhash.xxh3_128_digest(chunk)
-            _write_all(fd, path, chunk, offset)
-            offset += len(chunk)
+            if digest_of is not None:
+                digests += digest_of(chunk)
+            data = chunk
+            if encoding is not None:
+                itemsize = encoding.groups[len(sizes)] if encoding.groups else 0
+                frames, used_itemsize = encode_chunk(chunk, itemsize, encoding.level)
+                data = memoryview(frames)
+                sizes.append(len(data))
+                groups.append(used_itemsize)
+            _write_all(fd, path, data, offset)
+            offset += len(data)
         if durable:
             _fsync(fd, path)
     finally:
         os.close(fd)
-    return bytes(digests)
+    stored = None if encoding is None else StoredChunks(sizes=sizes, groups=bytes(groups) if any(groups) else b"")
+    return bytes(digests), stored
 
 
 def _chunks(sources: Extents) -> Iterator[memoryview]:
@@ -246,13 +295,22 @@ def _fsync(fd: int, path: str) -> None:
 
 
 def _read_file(
-    path: str, offsets: array[int], destinations: Extents, file_nbytes: int, digests: bytes
+    path: str,
+    offsets: array[int],
+    destinations: Extents,
+    file_nbytes: int,
+    expected: _ExpectedDigests,
+    stored: StoredChunks | None,
 ) -> list[CorruptChunk]:
-    with _opened(path, file_nbytes) as fd:
-        reader = _ChunkReader(fd, path, file_nbytes, digests)
+    with _opened(path, _nbytes_on_disk(file_nbytes, stored)) as fd:
+        reader = _ChunkReader(fd, path, file_nbytes, expected, stored)
         for block in blocks_of(destinations):
             block.scatter(reader.read(offsets[block.extent] + block.offset, block.nbytes))
     return reader.corrupt
+
+
+def _nbytes_on_disk(file_nbytes: int, stored: StoredChunks | None) -> int:
+    return file_nbytes if stored is None else sum(stored.sizes)
 
 
 @contextmanager
@@ -267,15 +325,41 @@ def _opened(path: str, file_nbytes: int) -> Iterator[int]:
         os.close(fd)
 
 
+@dataclass(frozen=True, slots=True)
+class _ExpectedDigests:
+    digests: bytes
+    """Concatenated; empty where nothing is checked."""
+    digest_of: DigestFunction
+
+    def corrupt(self, index: int, chunk: memoryview) -> CorruptChunk | None:
+        """What is wrong with chunk `index`."""
+        if not self.digests:
+            return None
+        found = self.digest_of(chunk).hex()
+        return None if found == self.expected(index) else self.corrupt_as(index, found)
+
+    def expected(self, index: int) -> str:
+        """In hex; empty where nothing is checked."""
+        return self.digests[index * DIGEST_NBYTES : (index + 1) * DIGEST_NBYTES].hex()
+
+    def corrupt_as(self, index: int, found: str) -> CorruptChunk:
+        """Chunk `index`, with which `found` is wrong."""
+        return CorruptChunk(index=index, expected=self.expected(index), found=found)
+
+
 class _ChunkReader:
     """Reads ranges of a file through one whole chunk at a time, checking each chunk once."""
 
-    def __init__(self, fd: int, path: str, file_nbytes: int, digests: bytes) -> None:
+    def __init__(
+        self, fd: int, path: str, file_nbytes: int, expected: _ExpectedDigests, stored: StoredChunks | None
+    ) -> None:
         self.corrupt: list[CorruptChunk] = []
         self._fd = fd
         self._path = path
         self._nbytes = file_nbytes
-        self._digests = digests
+        self._expected = expected
+        self._stored = stored
+        self._stored_offsets = array("Q") if stored is None else offsets_of(stored)
         self._index = -1
         self._buffer = memoryview(bytearray(min(CHUNK_NBYTES, file_nbytes)))
 
@@ -296,15 +380,24 @@ class _ChunkReader:
         chunk = self._buffer[: min(CHUNK_NBYTES, self._nbytes - start)]
         if index == self._index:
             return chunk
-        self._fill(chunk, start)
+        try:
+            if self._stored is None:
+                self._fill(chunk, start)
+            else:
+                chunk[:] = self._decoded(self._stored, index, len(chunk))
+            corrupt = self._expected.corrupt(index, chunk)
+        except UndecodableError as error:
+            chunk[:] = bytes(len(chunk))
+            corrupt = self._expected.corrupt_as(index, f"not decodable: {error}")
         self._index = index
-        if self._digests:
-            expected = self._digests[index * DIGEST_NBYTES : (index + 1) * DIGEST_NBYTES]
-            found = xxhash.xxh3_128_digest(chunk)
-            if found != expected:
-                corrupt = CorruptChunk(index=index, expected=expected.hex(), found=found.hex())
-                self.corrupt.append(corrupt)
+        if corrupt is not None:
+            self.corrupt.append(corrupt)
         return chunk
+
+    def _decoded(self, stored: StoredChunks, index: int, nbytes: int) -> bytes:
+        encoded = memoryview(bytearray(stored.sizes[index]))
+        self._fill(encoded, self._stored_offsets[index])
+        return decode_chunk(encoded, stored.groups[index] if stored.groups else 0, nbytes)
 
     def _fill(self, chunk: memoryview, offset: int) -> None:
         while chunk:
