@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sucrose.catalog.generation import Generation as Generation
     from sucrose.catalog.pending import PendingGeneration as PendingGeneration
     from sucrose.catalog.retention import Retention as Retention
+    from sucrose.compression import Compression as Compression
     from sucrose.engine import build_info as build_info
     from sucrose.scenarios.checkpoint_names import find_latest_epoch as find_latest_epoch
     from sucrose.scenarios.current import auto_get_scenario as auto_get_scenario
@@ -64,6 +65,7 @@ _HOME = {
     "BaseStateManager": "sucrose.state.managers",
     "Catalog": "sucrose.catalog.catalog",
     "CollectReport": "sucrose.catalog.collecting",
+    "Compression": "sucrose.compression",
     "Generation": "sucrose.catalog.generation",
     "PendingGeneration": "sucrose.catalog.pending",
     "PendingSnapshot": "sucrose.snapshot.pending",
@@ -109,6 +111,7 @@ __all__ = [
     "BaseStateManager",
     "Catalog",
     "CollectReport",
+    "Compression",
     "Generation",
     "PendingGeneration",
     "PendingSnapshot",

@@ -2,10 +2,12 @@
 
 SucroseError
 ├── StorageError (OSError)                    a read, write, sync or rename failed; keeps its errno
-│   └── NotDurableError                       what was saved is in place, but a power cut may still undo that
+│   ├── NotDurableError                       what was saved is in place, but a power cut may still undo that
+│   └── StorageFullError                      there is less space than what is to be saved takes
 ├── CorruptionError                           bytes on disk are not the bytes that were saved
 ├── FormatVersionError                        written by a newer release than this one
 ├── IncompleteSnapshotError (FileNotFoundError)   no commit record: never finished, or no snapshot at all
+├── SignatureError                            not signed, or not with a key of ours, where a signature is demanded
 ├── UnsafeObjectError                         restoring would unpickle more than the weights_only subset
 ├── StateMismatchError (RuntimeError)         the program's state and the snapshot do not fit together
 ├── UnsupportedError (TypeError)              a value that cannot be saved, such as a meta tensor
@@ -55,6 +57,23 @@ class NotDurableError(StorageError):
     """The save is in its place, complete, but its folder could not be fsynced: a power cut may undo it."""
 
 
+class StorageFullError(StorageError):
+    """There is not enough space; `errno` is ENOSPC.
+
+    Attributes:
+        needed_nbytes: what is to be written.
+        free_nbytes: what there was room for.
+    """
+
+    needed_nbytes: int
+    free_nbytes: int
+
+    def __init__(self, *args: object, path: str | None = None, needed_nbytes: int = 0, free_nbytes: int = 0) -> None:
+        super().__init__(*args, path=path)
+        self.needed_nbytes = needed_nbytes
+        self.free_nbytes = free_nbytes
+
+
 class CorruptionError(SucroseError):
     """What is on disk differs from what was saved."""
 
@@ -65,6 +84,10 @@ class FormatVersionError(SucroseError):
 
 class IncompleteSnapshotError(SucroseError, FileNotFoundError):
     """There is no commit record at the path."""
+
+
+class SignatureError(SucroseError):
+    """A signature is demanded, and there is none, or one that no key of ours has made for these bytes."""
 
 
 class UnsafeObjectError(SucroseError):

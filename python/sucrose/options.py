@@ -11,6 +11,8 @@
 | `SUCROSE_DIRECT_MIN_NBYTES` | `direct_min_nbytes` | 1 MiB | smaller files go through the page cache |
 | `SUCROSE_MAX_FILE_NBYTES` | `max_file_nbytes` | 16 GiB | past it a snapshot begins another data file |
 | `SUCROSE_MAX_CHUNK_NBYTES` | `max_chunk_nbytes` | 0 | larger tensors are listed as several pieces; 0 never |
+| `SUCROSE_COMPRESSION` | `compression` | `none` | of snapshots: `zstd`, `zstd:LEVEL` or `auto`, see `Compression` |
+| `SUCROSE_FINGERPRINTS` | `fingerprints` | 0 | 1: every take stores them, so that others can refer to it at once |
 | `SUCROSE_CUDA_DRIVER` | `cuda_driver` | `auto` | the system's `libcuda.so.1`, `off`, or the path of a driver |
 | `SUCROSE_STAGING` | `staging` | `auto` | where `async_take` copies to: `device`, `host`, or by free memory |
 | `SUCROSE_STAGING_NBYTES` | `staging_nbytes` | 0 | host memory for that; 0 is half of what is free |
@@ -34,6 +36,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from sucrose.compression import Compression
 from sucrose.errors import ConfigError
 
 _ALLOWED = {
@@ -46,6 +49,7 @@ _ALLOWED = {
 _FREE_TEXT = frozenset({"cuda_driver", "trace"})
 _WARN_SIGNALS = ("SIGUSR1", "SIGUSR2")
 _MINIMUM = {"ring_slots": 1, "io_depth": 1}
+_MAXIMUM = {"fingerprints": 1}
 _LIMIT = 1 << 63  # what the native core can count to
 
 
@@ -62,6 +66,8 @@ class Options:
     direct_min_nbytes: int = 1 << 20
     max_file_nbytes: int = 16 << 30
     max_chunk_nbytes: int = 0
+    compression: str = "none"
+    fingerprints: int = 0
     cuda_driver: str = "auto"
     staging: str = "auto"
     staging_nbytes: int = 0
@@ -92,17 +98,20 @@ def _parse(name: str, variable: str, text: str) -> str | float:
         return text
     if name in _FREE_TEXT:
         return text
+    if name == "compression":
+        Compression.parse(text)
+        return text
     if name == "grace_s":
         return _parse_seconds(variable, text)
     if name == "warn_signals":
         return _parse_signals(variable, text)
-    minimum = _MINIMUM.get(name, 0)
+    minimum, maximum = _MINIMUM.get(name, 0), _MAXIMUM.get(name, _LIMIT - 1)
     try:
         value = int(text)
     except ValueError:
         value = minimum - 1
-    if not minimum <= value < _LIMIT:
-        raise ConfigError(f"{variable}={text!r}: expected a whole number from {minimum} to {_LIMIT - 1}")
+    if not minimum <= value <= maximum:
+        raise ConfigError(f"{variable}={text!r}: expected a whole number from {minimum} to {maximum}")
     return value
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sucrose.catalog.background import COLLECTOR
+from sucrose.catalog.choosing_base import Base, check_full_every, newest_base
 from sucrose.catalog.collecting import CollectReport, collect
 from sucrose.catalog.directory import CatalogDirectory
 from sucrose.catalog.generation import Generation, Quarantined
@@ -19,8 +21,12 @@ from sucrose.catalog.pending import PENDING, PendingGeneration
 from sucrose.catalog.restoring import restore_newest
 from sucrose.catalog.retention import Retention, retention_of
 from sucrose.catalog.save_annex import GenerationAnnex
+from sucrose.compression import Compression
 from sucrose.errors import IncompleteSnapshotError
 from sucrose.formats.generation import GENERATION_VERSION, GenerationRecord
+from sucrose.formats.signing_keys import Signer, SigningKey
+from sucrose.options import current_options
+from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.snapshot import Snapshot
 from sucrose.snapshot.take_request import TakeRequest, async_take, take
 from sucrose.storage import local_path
@@ -61,6 +67,9 @@ class Catalog:
         keep_hourly: int | None = None,
         keep_daily: int | None = None,
         keep_best: tuple[str, int] | tuple[str, int, str] | None = None,
+        full_every: int | None = None,
+        compression: Compression | str | None = None,
+        signing_key: SigningKey | Signer | None = None,
     ) -> None:
         """Refers to the catalog at `root`; the first save makes the folder.
 
@@ -72,9 +81,15 @@ class Catalog:
             keep_hourly: a rule.
             keep_daily: a rule.
             keep_best: a rule.
+            full_every: N: only every N-th save is whole, and those between refer to the newest generation for what
+                has not changed since then, see docs/incremental.md. Left out all are whole.
+            compression: of what is saved, as for `Snapshot.take`.
+            signing_key: signs what is saved, and only what is signed with it, or with any of several, is restored;
+                left out it is what `SUCROSE_SIGNING_KEY` says.
 
         Raises:
-            ConfigError: a rule has a value that is not allowed, or there is no storage for the URL.
+            ConfigError: a rule, `full_every` or `compression` has a value that is not allowed, a signing key has less
+                than 16 bytes, or there is no storage for the URL.
         """
         self.root = os.path.abspath(local_path(root))
         rules = {
@@ -85,7 +100,10 @@ class Catalog:
             "keep_best": keep_best,
         }
         self.retention = retention_of(keep, rules)
-        self._directory = CatalogDirectory(self.root)
+        Compression.of(compression, current_options().compression)  # a wrong one is told of here
+        self._compression = compression
+        self._full_every = check_full_every(full_every)
+        self._directory = CatalogDirectory(self.root, signer_of(signing_key))
 
     def save(
         self,
@@ -95,6 +113,7 @@ class Catalog:
         metrics: Mapping[str, float] | None = None,
         pinned: bool = False,
         durable: bool = True,
+        base: Base = "auto",
         progress: bool | None = None,
     ) -> Generation:
         """Writes a new generation; then older ones are collected in the background.
@@ -108,16 +127,22 @@ class Catalog:
             metrics: numbers to remember, for `keep_best` and for people.
             pinned: keep this one whatever the rules say.
             durable: fsync everything before returning.
+            base: the generation to refer to for what has not changed since then: one of this catalog, a step of
+                which the newest is meant, or "newest"; None is a whole save. Left out, `full_every` decides. No
+                generation that another one refers to is removed before that one.
             progress: show a progress bar; by default on a terminal, after two seconds.
 
         Raises:
             TypeError: `step` or `metrics` are not what they should be; else as for `Snapshot.take`.
             ValueError: `step` is negative or of more than 63 bits, or a metric's name cannot be written in UTF-8.
+            IncompleteSnapshotError: there is no such generation as `base`.
+            CorruptionError: `base` is one that is damaged.
             NotDurableError: the generation is there, but its folder could not be fsynced.
             OSError: writing failed; nothing was committed, and nothing was collected.
         """
-        annex, request, _ = self._prepare(step, app_state, metrics, pinned, durable, progress)
-        take(request)
+        with self._based_on(base) as chosen:
+            annex, request, _ = self._prepare(step, app_state, metrics, pinned, durable, progress, chosen)
+            take(request)
         return annex.generation()
 
     def async_save(
@@ -128,15 +153,20 @@ class Catalog:
         metrics: Mapping[str, float] | None = None,
         pinned: bool = False,
         durable: bool = True,
+        base: Base = "auto",
     ) -> PendingGeneration:
         """Like `save`, but returns as soon as `app_state` may be changed; the rest goes on meanwhile.
+
+        What is referred to is the newest generation that is committed, not one that is pending.
 
         Raises:
             Exception: as `save`; and the error of an earlier one in the background that nobody has been
                 told of yet.
         """
-        annex, request, timeline = self._prepare(step, app_state, metrics, pinned, durable, progress=False)
-        pending = PendingGeneration(async_take(request, Snapshot(request.path)._committed), annex)  # noqa: SLF001
+        with self._based_on(base) as chosen:
+            annex, request, timeline = self._prepare(step, app_state, metrics, pinned, durable, False, chosen)
+            snapshot = Snapshot(request.path, signing_key=request.signer)
+            pending = PendingGeneration(async_take(request, snapshot._committed), annex)  # noqa: SLF001
         PENDING.add(pending, self.root, timeline, step)
         return pending
 
@@ -151,11 +181,14 @@ class Catalog:
     def latest(self, *, verify: bool = False) -> Generation | None:
         """The newest generation that is sound; None where there is none. Broken ones go to quarantine.
 
+        Where a signing key is set, those that are not signed with it are passed over, with a warning in the log.
+
         Args:
             verify: read everything and compare all digests, instead of the small files' digests and the
                 other files' sizes alone.
 
         Raises:
+            SignatureError: none of the sound ones is signed with a key that is set.
             FormatVersionError: a newer release has saved here.
             OSError: a file cannot be read, for a reason that is not the generation's.
         """
@@ -193,15 +226,14 @@ class Catalog:
         Raises:
             CorruptionError: no generation was sound, and tensors may have been overwritten by one that
                 was found broken while it was read.
+            SignatureError: none of the sound ones is signed with a key that is set.
             FormatVersionError: a newer release has saved here.
             Exception: as `Snapshot.restore`, of errors that do not speak against the generation; nothing
                 goes to quarantine then.
         """
 
         def restore(generation: Generation) -> None:
-            Snapshot(generation.path).restore(
-                app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress
-            )
+            generation.snapshot().restore(app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress)
 
         return restore_newest(self._directory, restore)
 
@@ -219,6 +251,7 @@ class Catalog:
 
         Raises:
             IncompleteSnapshotError: there is none of this step; the message lists those that there are.
+            SignatureError: a signing key is set, and it is not signed with it.
             Exception: as `Snapshot.restore`.
         """
         generation = self._newest_of(step)
@@ -227,9 +260,9 @@ class Catalog:
             generation = self._newest_of(step)
             lease = generation.lease()
         with lease:
-            Snapshot(generation.path).restore(
-                app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress
-            )
+            if self._directory.signer is not None:  # the step that it was chosen by is not signed by itself
+                self._directory.check(generation, contents=False)
+            generation.snapshot().restore(app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress)
         return generation
 
     def collect(self, *, dry_run: bool = False) -> CollectReport:
@@ -292,6 +325,29 @@ class Catalog:
             )
         return of_step[-1]
 
+    @contextmanager
+    def _based_on(self, base: Base) -> Iterator[Generation | None]:
+        """The generation to refer to; inside the block it is not removed."""
+        if base is None or (base == "auto" and self._full_every is None):
+            yield None
+            return
+        if isinstance(base, str):
+            if base not in ("auto", "newest"):
+                raise ValueError(f'base={base!r}: expected a generation, a step, "newest", "auto" or None')
+            most = self._full_every - 1 if base == "auto" and self._full_every is not None else None
+            chosen = newest_base(self._directory, max_increments=most)
+            with nullcontext() if chosen is None else chosen.lease:
+                yield None if chosen is None else chosen.generation
+            return
+        generation = base if isinstance(base, Generation) else self._newest_of(_checked_step(base))
+        if os.path.realpath(os.path.dirname(generation.path)) != os.path.realpath(self.root):
+            raise ValueError(f"base={generation.path!r} is no generation of {self.root!r}")
+        lease = generation.lease()
+        if lease is None:
+            raise IncompleteSnapshotError(errno.ENOENT, "no such generation any more", generation.path, path=self.root)
+        with lease:
+            yield generation
+
     def _prepare(
         self,
         step: int,
@@ -300,6 +356,7 @@ class Catalog:
         pinned: bool,
         durable: bool,
         progress: bool | None,
+        base: Generation | None,
     ) -> tuple[GenerationAnnex, TakeRequest, int]:
         """What a save needs, and the timeline that it belongs to."""
         step = _checked_step(step)
@@ -321,8 +378,19 @@ class Catalog:
             durable=bool(durable),
             nbytes=0,
         )
-        annex = GenerationAnnex(path, draft, self._directory, self.retention)
-        request = TakeRequest(path=path, app_state=app_state, durable=durable, progress=progress, annex=annex)
+        increments = 0 if base is None else self._directory.record_of(base).increments + 1
+        annex = GenerationAnnex(path, draft, self._directory, self.retention, increments=increments)
+        request = TakeRequest(
+            path=path,
+            app_state=app_state,
+            durable=durable,
+            progress=progress,
+            annex=annex,
+            base=None if base is None else base.path,
+            fingerprints=self._full_every is not None,
+            compression=self._compression,
+            signer=self._directory.signer,
+        )
         return annex, request, timeline
 
 

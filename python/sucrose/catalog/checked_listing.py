@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sucrose.catalog.generation import Generation, Unusable
+from sucrose.catalog.listing import is_gone
 from sucrose.errors import FormatVersionError, SucroseError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _try_check(directory: CatalogDirectory, listing: Listing) -> Listing | None:
         try:
             directory.check(generation, contents=False)
         except (SucroseError, OSError) as error:
-            if not os.path.isdir(generation.path):
+            if is_gone(generation.path):
                 return None
             unusable = newer if isinstance(error, FormatVersionError) else broken
             unusable.append(Unusable(name=generation.id, reason=" ".join(str(error).split())))

@@ -24,9 +24,11 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sucrose.catalog.generation import generation_of
 from sucrose.catalog.listing import (
     Listing,
     generation_names,
+    is_gone,
     leftover_names,
     list_generations,
     list_quarantined,
@@ -34,15 +36,19 @@ from sucrose.catalog.listing import (
 )
 from sucrose.catalog.names import QUARANTINE, REASON_FILE, TRASH, new_id
 from sucrose.catalog.pins import Pins
-from sucrose.catalog.soundness import check_contents, check_structure
+from sucrose.catalog.soundness import check_contents, check_structure, read_indexed
 from sucrose.engine import get_engine
-from sucrose.errors import SucroseError
+from sucrose.errors import SignatureError, SucroseError
+from sucrose.formats.generation import GENERATION_FILE, decode_generation
+from sucrose.snapshot.authenticity import signer_of
+from sucrose.snapshot.incremental.dependents import dependents
 from sucrose.storage import LocalDirectory
 from sucrose.storage.leases import lease_for_removal
 
 if TYPE_CHECKING:
     from sucrose.catalog.generation import Generation, Quarantined
     from sucrose.formats.generation import GenerationRecord
+    from sucrose.formats.signing_keys import Signer
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +56,14 @@ logger = logging.getLogger(__name__)
 class CatalogDirectory:
     """One catalog's folder, which need not be there yet. Thread-safe."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, signer: Signer | None = None) -> None:
+        """Refers to the folder; without `signer` the keys of the environment count, if there are any.
+
+        Raises:
+            ConfigError: such a key is too short.
+        """
         self.root = root
+        self.signer = signer_of(signer)
         self.pins = Pins(root)
         self._known: dict[str, GenerationRecord] = {}
         """Records that were read once: they do not change. Only for `newest_record`."""
@@ -65,7 +77,7 @@ class CatalogDirectory:
 
     def listing(self) -> Listing:
         """All generations, each record read anew."""
-        return list_generations(self.root, self.pins)
+        return list_generations(self.root, self.pins, self.signer)
 
     def quarantined(self) -> list[Quarantined]:
         """Broken generations that were moved away, by name."""
@@ -83,6 +95,15 @@ class CatalogDirectory:
         self._known = known
         return max(known.values(), key=lambda record: (record.timeline, record.step, record.committed_ns), default=None)
 
+    def record_of(self, generation: Generation) -> GenerationRecord:
+        """A generation's record, read anew.
+
+        Raises:
+            CorruptionError: it is damaged.
+            OSError: it cannot be read.
+        """
+        return read_record(self.root, generation.id)
+
     def _try_read_records(self) -> dict[str, GenerationRecord] | None:
         known = {}
         for name in generation_names(self.root):
@@ -91,7 +112,7 @@ class CatalogDirectory:
                 try:
                     record = read_record(self.root, name)
                 except (SucroseError, OSError):  # told of by whoever wants to restore it
-                    if not os.path.isdir(os.path.join(self.root, name)):
+                    if is_gone(os.path.join(self.root, name)):
                         return None
                     continue
             if record.id == name:
@@ -102,18 +123,33 @@ class CatalogDirectory:
         """Checks structure, and contents where asked for.
 
         Raises:
+            SignatureError: keys are set, and it is not signed with any.
             SucroseError: something is wrong with it.
             OSError: a file cannot be read.
         """
         storage = LocalDirectory(generation.path)
-        index = check_structure(storage)
+        index = check_structure(storage, signer=self.signer)
+        if self.signer is not None:
+            self._check_record(generation, read_indexed(storage, index, GENERATION_FILE))
         if contents:
             check_contents(storage, index, get_engine())
+
+    def _check_record(self, generation: Generation, data: bytes) -> None:
+        """Whether it is the generation that the signed record speaks of: it was listed before anything was checked."""
+        record = decode_generation(data, path=os.path.join(generation.path, GENERATION_FILE))
+        signed = generation_of(record, generation.path, pinned=generation.pinned)
+        # As text: among the metrics may be NaN, which equals nothing.
+        if (signed.order, str(signed.metrics)) != (generation.order, str(generation.metrics)):
+            raise SignatureError(
+                f"the record of {generation.path!r} is not the one that is signed: it was changed while it was read",
+                path=generation.path,
+            )
 
     def quarantine(self, name: str, reason: str) -> None:
         """Moves a broken generation out of the way, and says so in the log.
 
-        Where that is impossible only the log says so. Where somebody else was faster nothing happens.
+        Where that is impossible, or others refer to it, only the log says so, and the `.reason`. Where somebody else
+        was faster nothing happens.
         """
         source = os.path.join(self.root, name)
         with (
@@ -128,6 +164,16 @@ class CatalogDirectory:
             ) as file,
         ):
             file.write(f"{reason}\n")
+        needed_by = dependents(source)
+        if needed_by:  # they may be sound, and would not be without it
+            logger.warning(
+                "%s is broken and is passed over: %s. It stays where it is, as others refer to it, which may be "
+                "broken, too: %s",
+                source,
+                reason,
+                ", ".join(needed_by),
+            )
+            return
         try:
             target = os.path.join(self._own_folder(QUARANTINE), name)
             os.rename(source, target)
@@ -151,7 +197,7 @@ class CatalogDirectory:
         """Takes a generation away; `remove` of the leftover frees its space.
 
         Returns:
-            False where it is in use, was pinned meanwhile, or is gone already.
+            False where it is in use, was pinned meanwhile, others refer to it, or it is gone already.
 
         Raises:
             OSError: it cannot be moved.
@@ -161,6 +207,9 @@ class CatalogDirectory:
             return False
         with lease:
             if self.pins.is_pinned(generation.id, by_record=generation.pinned):
+                return False
+            # With the lease nobody is about to refer to it, and those that do by now have said so.
+            if dependents(generation.path):
                 return False
             try:
                 os.rename(generation.path, self._removal_path(generation.id))
@@ -174,8 +223,9 @@ class CatalogDirectory:
         lease = lease_for_removal(generation.path)
         if lease is None:
             return False
-        lease.release()
-        return True
+        with lease:
+            root = os.path.realpath(self.root)
+            return all(os.path.dirname(dependent) == root for dependent in dependents(generation.path))
 
     def is_abandoned(self, leftover: str) -> bool:
         """Whether nobody writes or removes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from sucrose.storage.leases import lease
 
 if TYPE_CHECKING:
     from sucrose.formats.generation import GenerationRecord
+    from sucrose.formats.signing_keys import Signer
     from sucrose.snapshot.snapshot import Snapshot
     from sucrose.storage.leases import Lease
 
@@ -48,6 +50,10 @@ class Generation:
     timeline: int
     durable: bool
     id: str
+    bases: tuple[str, ...] = ()
+    """Ids of the generations that this one refers to: none of them is removed before it."""
+    signer: Signer | None = field(default=None, repr=False, compare=False)
+    """Checks whose it is when it is read; see `Snapshot`."""
 
     @property
     def order(self) -> tuple[int, int, int, str]:
@@ -59,11 +65,15 @@ class Generation:
         """
         return self.timeline, self.step, self.committed_ns, self.id
 
+    def base_paths(self) -> list[str]:
+        """Directories of the generations that this one refers to."""
+        return [os.path.join(os.path.dirname(self.path), base) for base in self.bases]
+
     def snapshot(self) -> Snapshot:
         """The snapshot, to be read by its own methods. Hold a `lease` where others may collect meanwhile."""
         from sucrose.snapshot.snapshot import Snapshot
 
-        return Snapshot(self.path)
+        return Snapshot(self.path, signing_key=self.signer)
 
     def lease(self) -> Lease | None:
         """Keeps collections, of any process, from removing this generation until it is released.
@@ -102,7 +112,7 @@ class Unusable:
     reason: str
 
 
-def generation_of(record: GenerationRecord, path: str, *, pinned: bool) -> Generation:
+def generation_of(record: GenerationRecord, path: str, *, pinned: bool, signer: Signer | None = None) -> Generation:
     """A committed record as users see it."""
     return Generation(
         step=record.step,
@@ -114,4 +124,6 @@ def generation_of(record: GenerationRecord, path: str, *, pinned: bool) -> Gener
         timeline=record.timeline,
         durable=record.durable,
         id=record.id,
+        bases=tuple(record.bases),
+        signer=signer,
     )

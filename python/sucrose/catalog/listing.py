@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from sucrose.catalog.generation import Generation, Quarantined, Unusable, generation_of
 from sucrose.catalog.names import QUARANTINE, REASON_FILE, TRASH, is_generation_name, is_temporary_name
@@ -13,7 +15,11 @@ from sucrose.catalog.pins import Pins
 from sucrose.catalog.soundness import damage_of, is_ours
 from sucrose.errors import CorruptionError, FormatVersionError
 from sucrose.formats.generation import GENERATION_FILE, GenerationRecord, decode_generation
+from sucrose.formats.limits import MAX_GENERATION_NBYTES, MAX_REASON_NBYTES
 from sucrose.storage import LocalDirectory
+
+if TYPE_CHECKING:
+    from sucrose.formats.signing_keys import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +52,18 @@ def generation_names(root: str) -> list[str]:
         return []
 
 
-def list_generations(root: str, pins: Pins) -> Listing:
-    """Reads all records. Neither the order nor the times of the folder's entries matter."""
-    listing = _try_list(root, pins)
+def list_generations(root: str, pins: Pins, signer: Signer | None = None) -> Listing:
+    """Reads all records. Neither the order nor the times of the folder's entries matter.
+
+    No signature is looked at; `signer` goes along with the generations, for whoever reads them.
+    """
+    listing = _try_list(root, pins, signer)
     while listing is None:  # what was removed meanwhile may have had a successor that is not among the names
-        listing = _try_list(root, pins)
+        listing = _try_list(root, pins, signer)
     return listing
 
 
-def _try_list(root: str, pins: Pins) -> Listing | None:
+def _try_list(root: str, pins: Pins, signer: Signer | None) -> Listing | None:
     """None where something was moved or removed after its name was read."""
     generations: list[Generation] = []
     broken: list[Unusable] = []
@@ -71,7 +80,7 @@ def _try_list(root: str, pins: Pins) -> Listing | None:
             damage = damage_of(error, path)
             if damage is None:
                 raise
-            if not os.path.isdir(path):
+            if is_gone(path):
                 return None
             if not isinstance(error, FileNotFoundError) or is_ours(LocalDirectory(path)):
                 broken.append(Unusable(name=name, reason=damage))
@@ -80,7 +89,7 @@ def _try_list(root: str, pins: Pins) -> Listing | None:
         else:
             if record.id == name:
                 pinned = marks.get(name, record.pinned)
-                generations.append(generation_of(record, os.path.join(root, name), pinned=pinned))
+                generations.append(generation_of(record, os.path.join(root, name), pinned=pinned, signer=signer))
             else:
                 foreign.append(Unusable(name=name, reason=f"is a copy of {record.id}"))
     return Listing(
@@ -91,6 +100,18 @@ def _try_list(root: str, pins: Pins) -> Listing | None:
     )
 
 
+def is_gone(path: str) -> bool:
+    """Whether there is no directory at the path any more; unlike `os.path.isdir` it does not take a guess.
+
+    Raises:
+        OSError: nobody can tell, and looking again would not help.
+    """
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+
+
 def read_record(root: str, name: str) -> GenerationRecord:
     """The record in one directory.
 
@@ -99,14 +120,9 @@ def read_record(root: str, name: str) -> GenerationRecord:
         FormatVersionError: a newer release wrote it.
         OSError: it cannot be read.
     """
-    path = os.path.join(root, name, GENERATION_FILE)
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        error.filename = path  # unknown to read
-        raise
-    return decode_generation(data, path=path)
+    storage = LocalDirectory(os.path.join(root, name))
+    data = storage.read(GENERATION_FILE, MAX_GENERATION_NBYTES)
+    return decode_generation(data, path=storage.path_of(GENERATION_FILE))
 
 
 def list_quarantined(root: str) -> list[Quarantined]:
@@ -121,13 +137,14 @@ def list_quarantined(root: str) -> list[Quarantined]:
         path = os.path.join(folder, name)
         if is_generation_name(name) and os.path.isdir(path):
             reason = "unknown: it was not written down"
-            with (
-                suppress(OSError),
-                open(os.path.join(path, REASON_FILE), encoding="utf-8", errors="backslashreplace") as file,
-            ):
-                reason = file.readline().strip()
+            with suppress(OSError, CorruptionError):
+                reason = _first_line(LocalDirectory(path).read(REASON_FILE, MAX_REASON_NBYTES))
             found.append(Quarantined(name=name, path=path, reason=reason))
     return found
+
+
+def _first_line(data: bytes) -> str:
+    return data.partition(b"\n")[0].decode("utf-8", "backslashreplace").strip()
 
 
 def leftover_names(root: str) -> list[str]:

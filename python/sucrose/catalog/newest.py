@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
 from sucrose.catalog.soundness import damage_of
-from sucrose.errors import FormatVersionError, SucroseError
+from sucrose.errors import FormatVersionError, SignatureError, SucroseError
 
 if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory
     from sucrose.catalog.generation import Generation
     from sucrose.storage.leases import Lease
+
+logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.001
 
@@ -27,9 +30,11 @@ def lease_newest(
         passed_over: ids that do not count. Those that are found broken are added.
 
     Raises:
+        SignatureError: keys are set, and of all that are sound none is signed with one of them.
         FormatVersionError: the catalog has generations of a newer release, which may be the newest.
         OSError: a file cannot be read, for a reason that is not the generation's.
     """
+    refused: list[SignatureError] = []
     while True:
         listing = directory.listing()
         for broken in listing.broken:
@@ -41,6 +46,8 @@ def lease_newest(
             raise FormatVersionError(listing.newer[0].reason, path=path)
         candidates = [generation for generation in listing.generations if generation.id not in passed_over]
         if not candidates:
+            if refused:
+                raise _none_signed(directory, refused[0])
             return None
         generation = candidates[-1]
         lease = generation.lease()
@@ -49,6 +56,12 @@ def lease_newest(
             continue
         try:
             directory.check(generation, contents=contents)
+        except SignatureError as error:
+            # Not broken: somebody else's, or written without the key. It stays where it is.
+            lease.release()
+            passed_over.add(generation.id)
+            refused.append(error)
+            logger.warning("%s is passed over: %s", generation.path, error)
         except (SucroseError, OSError) as error:
             found_broken(directory, generation, lease, error, passed_over)
         except BaseException:
@@ -67,9 +80,17 @@ def found_broken(
         Exception: `error`, where it does not speak against the generation.
     """
     with lease:
-        reason = damage_of(error, generation.path)
+        reason = damage_of(error, generation.path, generation.base_paths())
         if reason is None:
             raise error
         passed_over.add(generation.id)
         if lease.is_current():  # and its files are not missing because somebody has moved them meanwhile
             directory.quarantine(generation.id, reason)
+
+
+def _none_signed(directory: CatalogDirectory, newest: SignatureError) -> SignatureError:
+    return SignatureError(
+        f"no generation in {directory.root!r} is signed with a key that is set here. Of the newest: {newest}. If you "
+        "trust them all: for generation in Catalog(root).generations(): generation.snapshot().sign()",
+        path=directory.root,
+    )

@@ -7,55 +7,71 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from xxhash import xxh3_128_digest
 
-from sucrose.engine import CHUNK_NBYTES, Engine
+from sucrose.engine import CHUNK_NBYTES, Engine, get_engine
+from sucrose.engine.digests import digest_function
 from sucrose.errors import CorruptionError, IncompleteSnapshotError, SucroseError
 from sucrose.formats.generation import GENERATION_FILE
 from sucrose.formats.index import INDEX_FILE, FileRecord, SnapshotIndex, decode_index
+from sucrose.formats.limits import MAX_INDEX_NBYTES, MAX_METADATA_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
+from sucrose.formats.signature import check_signed_digest
+from sucrose.snapshot.authenticity import check_signed
+from sucrose.snapshot.incremental.bases import check_bases, refer_to
+from sucrose.snapshot.records import stored_chunks
 
 if TYPE_CHECKING:
+    from sucrose.formats.signing_keys import Signer
     from sucrose.storage import LocalDirectory
 
 _DAMAGE_ERRNOS = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
 _MISSING_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
 
-def check_structure(storage: LocalDirectory, record_file: str | None = GENERATION_FILE) -> SnapshotIndex:
+def check_structure(
+    storage: LocalDirectory, record_file: str | None = GENERATION_FILE, *, signer: Signer | None = None
+) -> SnapshotIndex:
     """Checks the small files by their digests, and that all others are there with their sizes.
 
     Args:
         storage: the snapshot.
         record_file: name of a small file besides metadata and index that it has to have, if any.
+        signer: whose signature it must have, if any's.
 
     Returns:
         The index, for `check_contents`.
 
     Raises:
+        SignatureError: it is not signed with a key of `signer`.
         CorruptionError: something is missing or was changed.
         FormatVersionError: a newer release wrote it.
         OSError: a file cannot be read; `damage_of` tells whether that is the generation's fault.
     """
     metadata_path = storage.path_of(METADATA_FILE)
     try:
-        metadata = storage.read(METADATA_FILE)
+        metadata = storage.read(METADATA_FILE, MAX_METADATA_NBYTES)
     except FileNotFoundError as error:
         raise IncompleteSnapshotError(
             errno.ENOENT, "the commit record is missing", metadata_path, path=storage.root
         ) from error
-    index = decode_index(
-        storage.read(INDEX_FILE), xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE)
-    )
-    if not _matches(metadata, index.metadata):
+    encoded = storage.read(INDEX_FILE, MAX_INDEX_NBYTES)
+    check_signed(storage, signer, index=encoded, metadata=metadata, snapshot_path=storage.root)
+    index = decode_index(encoded, xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE))
+    if signer is not None:
+        check_signed_digest(index.digest, snapshot_path=storage.root)
+    if not _matches(metadata, index.metadata, index.digest):
         raise CorruptionError(f"{metadata_path} is not the one that the index belongs to", path=metadata_path)
+    refer_to(storage, index)
+    check_bases(storage, index, get_engine())
     for name, record in index.files.items():
         path = storage.path_of(name)
         nbytes = storage.size(name)
-        if nbytes != record.nbytes:
-            raise CorruptionError(f"{path} has {nbytes} bytes, expected {record.nbytes}", path=path)
+        if nbytes != record.nbytes_on_disk:
+            raise CorruptionError(f"{path} has {nbytes} bytes, expected {record.nbytes_on_disk}", path=path)
     if record_file is not None:
         read_indexed(storage, index, record_file)
     return index
@@ -70,7 +86,7 @@ def read_indexed(storage: LocalDirectory, index: SnapshotIndex, name: str) -> by
     """
     own = index.files.get(name)
     data = b"" if own is None else storage.read(name)
-    if own is None or not _matches(data, own):
+    if own is None or not _matches(data, own, index.digest):
         path = storage.path_of(name)
         raise CorruptionError(f"{path} is not the one that the index belongs to", path=path)
     return data
@@ -85,7 +101,13 @@ def check_contents(storage: LocalDirectory, index: SnapshotIndex, engine: Engine
     """
     for name, record in index.files.items():
         path = storage.path_of(name)
-        result = engine.verify(path, file_nbytes=record.nbytes, digests=record.packed_digests()).wait()
+        result = engine.verify(
+            path,
+            file_nbytes=record.nbytes,
+            digests=record.packed_digests(),
+            stored=stored_chunks(record),
+            digest_kind=index.digest,
+        ).wait()
         for chunk in result.corrupt:
             offset = chunk.index * CHUNK_NBYTES
             raise CorruptionError(
@@ -98,37 +120,40 @@ def check_contents(storage: LocalDirectory, index: SnapshotIndex, engine: Engine
 def is_ours(storage: LocalDirectory) -> bool:
     """Whether a directory without `.generation` was a generation once: its index then knows of it."""
     try:
-        data = storage.read(INDEX_FILE)
+        data = storage.read(INDEX_FILE, MAX_INDEX_NBYTES)
         index = decode_index(data, xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE))
     except (OSError, SucroseError):
         return False
     return GENERATION_FILE in index.files
 
 
-def damage_of(error: BaseException, path: str) -> str | None:
+def damage_of(error: BaseException, path: str, bases: Iterable[str] = ()) -> str | None:
     """What is broken about the generation at `path`, in one line; None where the error is about something else.
+
+    `bases` are paths of those that it refers to: their damage is its own.
 
     What is missing, short, unreadable or changed there is damage. That the program's state does not fit, that a
     newer release wrote it, or that there are no rights, descriptors or memory to read it is none.
     """
     if isinstance(error, CorruptionError):
-        is_damage = error.path is None or _lies_in(error.path, path)
+        is_damage = error.path is None or _lies_in(error.path, path, *bases)
     elif isinstance(error, IncompleteSnapshotError):
-        is_damage = _lies_in(error.path, path)
+        is_damage = _lies_in(error.path, path, *bases)
     elif isinstance(error, OSError) and error.errno in _DAMAGE_ERRNOS | _MISSING_ERRNOS:
-        is_damage = _lies_in(error.filename, path)
+        is_damage = _lies_in(error.filename, path, *bases)
     else:
         is_damage = False
     return " ".join(str(error).split()) if is_damage else None
 
 
-def _matches(data: bytes, record: FileRecord) -> bool:
-    digests = b"".join(xxh3_128_digest(data[at : at + CHUNK_NBYTES]) for at in range(0, len(data), CHUNK_NBYTES))
+def _matches(data: bytes, record: FileRecord, digest_kind: str) -> bool:
+    digest = digest_function(digest_kind)
+    digests = b"".join(digest(data[at : at + CHUNK_NBYTES]) for at in range(0, len(data), CHUNK_NBYTES))
     return record == FileRecord(len(data), digests.hex())
 
 
-def _lies_in(file: object, path: str) -> bool:
+def _lies_in(file: object, *paths: str) -> bool:
     if not isinstance(file, (str, bytes)):
         return False
     name = os.path.abspath(os.fsdecode(file))
-    return name == path or name.startswith(path + os.sep)
+    return any(name == path or name.startswith(path + os.sep) for path in paths)

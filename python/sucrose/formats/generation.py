@@ -15,12 +15,13 @@ from xxhash import xxh3_128_hexdigest
 from sucrose.errors import CorruptionError, FormatVersionError
 
 GENERATION_FILE = ".generation"
-GENERATION_VERSION = 1
+GENERATION_VERSION = 2
+"""The newest that this release reads; whoever refers to no other generation is of version 1."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
-class GenerationRecord(msgspec.Struct, frozen=True, gc=False):
+class GenerationRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Contents of the file.
 
     `id` is the name of the folder that was written: a copy under another name is no generation. NaN and
@@ -36,6 +37,10 @@ class GenerationRecord(msgspec.Struct, frozen=True, gc=False):
     pinned: bool
     durable: bool
     nbytes: _Count
+    bases: list[str] = []
+    """Names of the generations that this one refers to, and cannot do without."""
+    increments: _Count = 0
+    """Saves since the last whole one: 0 for a whole one."""
 
     def metrics_as_floats(self) -> dict[str, float]:
         """The metrics as they were given."""
@@ -55,7 +60,9 @@ def encode_generation(record: GenerationRecord) -> bytes:
     metrics = {
         name: value if math.isfinite(value) else str(value) for name, value in record.metrics_as_floats().items()
     }
-    line = msgspec.json.encode(msgspec.structs.replace(record, metrics=metrics))
+    # Readers of version 1 would remove what others refer to.
+    version = 2 if record.bases or record.increments else 1
+    line = msgspec.json.encode(msgspec.structs.replace(record, format_version=version, metrics=metrics))
     return line + b"\n" + xxh3_128_hexdigest(line).encode("ascii") + b"\n"
 
 
@@ -79,9 +86,9 @@ def decode_generation(data: bytes, *, path: str) -> GenerationRecord:
         )
     try:
         version = _version_decoder.decode(line).format_version
-        if version != GENERATION_VERSION:
+        if not 1 <= version <= GENERATION_VERSION:
             raise FormatVersionError(
-                f"{path}: format version {version}, this release reads {GENERATION_VERSION}: "
+                f"{path}: format version {version}, this release reads 1 to {GENERATION_VERSION}: "
                 "use a newer torch-sucrose for this catalog",
                 path=path,
             )
@@ -90,3 +97,13 @@ def decode_generation(data: bytes, *, path: str) -> GenerationRecord:
     except (ValueError, RecursionError) as error:
         raise CorruptionError(f"{path} is not the record of a generation: {error}", path=path) from error
     return record
+
+
+def without_bases(data: bytes, *, path: str) -> bytes:
+    """The file's contents for the same generation, once it refers to no other.
+
+    Raises:
+        CorruptionError: the file is damaged or malformed.
+        FormatVersionError: a newer release wrote it.
+    """
+    return encode_generation(msgspec.structs.replace(decode_generation(data, path=path), bases=[], increments=0))

@@ -7,36 +7,88 @@ bind all parts of a snapshot to each other. See docs/format.md.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from sucrose.errors import CorruptionError, FormatVersionError
+from sucrose.formats.limits import MAX_LOCATION_NBYTES
+from sucrose.formats.unique_keys import check_unique_keys
 
 INDEX_FILE = ".snapshot_index"
-INDEX_VERSION = 1
+INDEX_VERSION = 2
+"""The newest that this release reads."""
 DIGEST_NAME = "xxh3-128"
+SHA256_NAME = "sha256-128"
+"""Of signed snapshots: SHA-256 cut to 16 bytes, which a forger cannot match."""
+CODEC_NAME = "zstd"
+MAX_FRAMES_OVERHEAD_NBYTES = 1024
+"""By how much a chunk may be longer in its frames than it is by itself; ours are by 200 bytes at most."""
+_GROUPS = frozenset("0248")
 
 Digest = Callable[[bytes], bytes]
 
 
-class FileRecord(msgspec.Struct, gc=False):
-    """Size and digests of one file; `digests` are hex, 32 digits for each chunk."""
+class StoredRecord(msgspec.Struct, gc=False, omit_defaults=True):
+    """How a compressed file lies on the disk: its chunks, one after another, each in frames of its own.
+
+    `sizes` are the chunks' bytes on the disk. `groups` has one digit for each chunk, the item size of its
+    byte-group filter or 0; it is empty where no chunk is filtered.
+    """
+
+    codec: str
+    sizes: list[int]
+    groups: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Of the file on the disk."""
+        return sum(self.sizes)
+
+    def packed_sizes(self) -> array[int]:
+        """The sizes as the engine takes them."""
+        return array("Q", self.sizes)
+
+    def packed_groups(self) -> bytes:
+        """The item sizes as the engine takes them."""
+        return bytes(map(int, self.groups))
+
+
+class FileRecord(msgspec.Struct, gc=False, omit_defaults=True):
+    """Size and digests of one file; `digests` are hex, 32 digits for each chunk.
+
+    Both are of the bytes before compression; `stored` is None where they lie in the file as they are.
+    """
 
     nbytes: int
     digests: str
+    stored: StoredRecord | None = None
 
     def packed_digests(self) -> bytes:
         """The digests as the engine takes them."""
         return bytes.fromhex(self.digests)
 
+    @property
+    def nbytes_on_disk(self) -> int:
+        """The length that the file must have."""
+        return self.nbytes if self.stored is None else self.stored.nbytes
 
-class SnapshotIndex(msgspec.Struct, gc=False):
+
+class BaseRecord(msgspec.Struct, gc=False):
+    """Another snapshot, whose files this one refers to: what its `.snapshot_metadata` looked like then."""
+
+    metadata: FileRecord
+
+
+class SnapshotIndex(msgspec.Struct, gc=False, omit_defaults=True):
     """Contents of the index.
 
     `files` has all files but the metadata and the index itself. `state_dict_metadata` maps logical
-    paths to the `_metadata` that nn.Module.state_dict() attaches: versions of the modules.
+    paths to the `_metadata` that nn.Module.state_dict() attaches: versions of the modules. `bases` are
+    the snapshots that files lie in which this one refers to, by their path from this one's folder, and
+    `fingerprints` those of tensors, by logical path, in hex.
     """
 
     format_version: int
@@ -46,6 +98,25 @@ class SnapshotIndex(msgspec.Struct, gc=False):
     metadata: FileRecord
     files: dict[str, FileRecord]
     state_dict_metadata: dict[str, dict[str, dict[str, Any]]] = {}
+    bases: dict[str, BaseRecord] = {}
+    fingerprints: dict[str, str] = {}
+
+    def own_files(self) -> dict[str, FileRecord]:
+        """Those of the files that lie in the snapshot itself, and not in a base."""
+        if not self.bases:
+            return self.files
+        return {name: record for name, record in self.files.items() if not name.startswith("../")}
+
+    def set_version(self) -> None:
+        """Sets the oldest format version whose readers understand what is in here."""
+        self.format_version = 2 if self._is_beyond_version_1() else 1
+
+    def _is_beyond_version_1(self) -> bool:
+        return (
+            self.digest != DIGEST_NAME
+            or bool(self.bases)
+            or any(record.stored is not None for record in self.files.values())
+        )
 
 
 class _Version(msgspec.Struct):
@@ -86,23 +157,48 @@ def decode_index(data: bytes, digest: Digest, *, chunk_nbytes: int, path: str) -
         )
     try:
         version = _version_decoder.decode(line).format_version
-        if version != INDEX_VERSION:
+        if not 1 <= version <= INDEX_VERSION:
             raise FormatVersionError(
-                f"{path}: format version {version}, this release reads {INDEX_VERSION}: "
+                f"{path}: format version {version}, this release reads 1 to {INDEX_VERSION}: "
                 "restore it with a newer torch-sucrose",
                 path=path,
             )
         index = _decoder.decode(line)
+        check_unique_keys(line, msgspec.json.encode(index))
+        if version == 1 and index._is_beyond_version_1():  # noqa: SLF001 - of this module
+            raise ValueError("it says version 1 and has what came with version 2")
         for name, record in index.files.items():
+            if len(name.encode()) > MAX_LOCATION_NBYTES:
+                raise ValueError(f"{name[:80]!r}... is too long for the name of a file")
             chunks = -(-record.nbytes // index.chunk_nbytes)
             if record.nbytes < 0 or len(record.packed_digests()) != 16 * chunks:
                 raise ValueError(f"{name!r} has digests for another size than {record.nbytes}")
-    except (ValueError, ZeroDivisionError, RecursionError) as error:
+            if record.stored is not None:
+                _check_stored(record.stored, record.nbytes, index.chunk_nbytes, name, path)
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise CorruptionError(f"{path} is not an index: {error}", path=path) from error
-    if index.digest != DIGEST_NAME or index.chunk_nbytes != chunk_nbytes:
+    if index.digest not in (DIGEST_NAME, SHA256_NAME) or index.chunk_nbytes != chunk_nbytes:
         raise FormatVersionError(
             f"{path}: {index.digest} of chunks of {index.chunk_nbytes} bytes, this release reads "
-            f"{DIGEST_NAME} of {chunk_nbytes}",
+            f"{DIGEST_NAME} and {SHA256_NAME} of {chunk_nbytes}",
             path=path,
         )
     return index
+
+
+def _check_stored(stored: StoredRecord, nbytes: int, chunk_nbytes: int, name: str, path: str) -> None:
+    chunks = -(-nbytes // chunk_nbytes)
+    if stored.codec != CODEC_NAME:
+        raise FormatVersionError(
+            f"{path}: {name!r} is compressed with {stored.codec!r}, this release reads {CODEC_NAME!r}: "
+            "restore it with a newer torch-sucrose",
+            path=path,
+        )
+    if len(stored.sizes) != chunks or len(stored.groups) not in (0, chunks):
+        raise ValueError(f"{name!r} has {chunks} chunks, and a table for {len(stored.sizes)}")
+    last_nbytes = nbytes - (chunks - 1) * chunk_nbytes
+    longest = [chunk_nbytes + MAX_FRAMES_OVERHEAD_NBYTES] * (chunks - 1) + [last_nbytes + MAX_FRAMES_OVERHEAD_NBYTES]
+    if not all(0 < size <= most for size, most in zip(stored.sizes, longest, strict=False)):
+        raise ValueError(f"{name!r} has a chunk that takes more bytes than it could, or none")
+    if not _GROUPS.issuperset(stored.groups):
+        raise ValueError(f"{name!r} has a byte-group filter for items of an unknown size")

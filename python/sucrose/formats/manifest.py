@@ -11,17 +11,22 @@ import base64
 import re
 import struct
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from sucrose.errors import CorruptionError, FormatVersionError
+from sucrose.errors import CorruptionError, FormatVersionError, UnsupportedError
+from sucrose.formats.limits import MAX_ENTRIES, MAX_METADATA_NBYTES, MAX_WORLD_SIZE, MAX_YAML_NBYTES
+from sucrose.formats.unique_keys import check_unique_keys
 
 MANIFEST_VERSION = "0.1.0"
 METADATA_FILE = ".snapshot_metadata"
 
 BUFFER_PROTOCOL = "buffer_protocol"
 """Serializer of tensors whose bytes lie in a file as they lie in memory, row-major."""
+BUFFER_PROTOCOL_ZSTD = "buffer_protocol_zstd"
+"""The same, in a file that is compressed: byte ranges are those before compression. torchsnapshot refuses it."""
 TORCH_SAVE = "torch_save"
 """Serializer of values that `torch.save` wrote."""
 
@@ -197,12 +202,23 @@ Entry = (
 Manifest = dict[str, Entry]
 
 
-class SnapshotMetadata(msgspec.Struct, gc=False):
+class SnapshotMetadata(msgspec.Struct, dict=True):
     """The commit record of a snapshot."""
 
     version: str
     world_size: int
     manifest: Manifest
+
+    @cached_property
+    def shards(self) -> dict[str, list[Shard]]:
+        """Of all ranks, in their order, by logical path: of tensors that are spread over ranks."""
+        found: dict[str, dict[int, list[Shard]]] = {}
+        for path, entry in self.manifest.items():
+            if isinstance(entry, (ShardedTensorEntry, DTensorEntry)):
+                rank, _, logical = path.partition("/")
+                if len(rank) <= len(str(MAX_WORLD_SIZE)) and rank.isdecimal() and int(rank) < self.world_size:
+                    found.setdefault(logical, {})[int(rank)] = entry.shards
+        return {path: [s for rank in sorted(by_rank) for s in by_rank[rank]] for path, by_rank in found.items()}
 
 
 class _Version(msgspec.Struct):
@@ -218,7 +234,21 @@ _version_decoder = msgspec.json.Decoder(_Version)
 
 
 def encode_metadata(metadata: SnapshotMetadata) -> bytes:
-    """JSON that torchsnapshot reads too, with a parser for YAML."""
+    """JSON that torchsnapshot reads too, with a parser for YAML.
+
+    Raises:
+        UnsupportedError: it would be larger than what is read.
+    """
+    encoded = _encode(metadata)
+    if len(metadata.manifest) > MAX_ENTRIES or len(encoded) > MAX_METADATA_NBYTES:
+        raise UnsupportedError(
+            f"{len(metadata.manifest)} values take {len(encoded)} bytes of metadata; at most {MAX_ENTRIES} values and "
+            f"{MAX_METADATA_NBYTES} bytes are read again: put small values together in tensors"
+        )
+    return encoded
+
+
+def _encode(metadata: SnapshotMetadata) -> bytes:
     encoded = _encoder.encode(metadata)
     if encoded.isascii() and b"\x7f" not in encoded:
         return encoded
@@ -238,13 +268,20 @@ def decode_metadata(data: bytes, *, path: str) -> SnapshotMetadata:
     """
     try:
         metadata = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        check_unique_keys(data, _encode(metadata))
+    except (ValueError, RecursionError) as error:
         if data.lstrip().startswith(b"{"):  # JSON: broken, or with entries of a later version
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            with suppress(ValueError, RecursionError):
                 _check_version(_version_decoder.decode(data).version, path)
             raise CorruptionError(f"{path} is not the metadata of a snapshot: {error}", path=path) from error
         metadata = _decode_yaml(data, path)
     _check_version(metadata.version, path)
+    if not 1 <= metadata.world_size <= MAX_WORLD_SIZE or len(metadata.manifest) > MAX_ENTRIES:
+        raise CorruptionError(
+            f"{path} is not the metadata of a snapshot: {metadata.world_size} ranks with {len(metadata.manifest)} "
+            f"entries, at most {MAX_WORLD_SIZE} and {MAX_ENTRIES} are possible",
+            path=path,
+        )
     return metadata
 
 
@@ -257,11 +294,11 @@ def _check_version(version: str, path: str) -> None:
 
 
 def _decode_yaml(data: bytes, path: str) -> SnapshotMetadata:
-    import yaml
+    from sucrose.formats.old_metadata import parse_yaml
 
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        parsed = yaml.load(data, loader)  # noqa: S506  # one of the two safe ones
-        return msgspec.convert(parsed, SnapshotMetadata)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if len(data) > MAX_YAML_NBYTES:
+            raise ValueError(f"{len(data)} bytes of YAML, at most {MAX_YAML_NBYTES} are read")
+        return msgspec.convert(parse_yaml(data), SnapshotMetadata)
+    except (ValueError, RecursionError) as error:
         raise CorruptionError(f"{path} is not the metadata of a snapshot: {error}", path=path) from error

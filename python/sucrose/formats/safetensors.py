@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import msgspec
 
 BLOCK_NBYTES = 4096
-MAX_HEADER_NBYTES = 100_000_000
-"""Readers refuse longer headers."""
 
 # The names that readers have known from the start; one unknown name makes them refuse the file.
 DTYPE_NAMES = {

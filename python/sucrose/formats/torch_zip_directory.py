@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from sucrose.errors import CorruptionError
 from sucrose.formats import torch_zip as layout
+from sucrose.formats.limits import MAX_ZIP_DIRECTORY_NBYTES
 
 _MAX_COMMENT_NBYTES = 0xFFFF
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
@@ -206,6 +207,8 @@ class _Directory:
         return _Extent(count=count, nbytes=nbytes, offset=central_offset), offset
 
     def _entries(self, extent: _Extent) -> list[_Entry]:
+        if extent.nbytes > MAX_ZIP_DIRECTORY_NBYTES:
+            self._refuse(f"the directory has {extent.nbytes} bytes, more than any of torch.save", extent.offset)
         if extent.count * layout.CENTRAL_HEADER.size > extent.nbytes:
             self._refuse(f"no room for {extent.count} records in the directory", extent.offset)
         central = self._read_at(extent.offset, extent.nbytes)

@@ -14,12 +14,10 @@ from typing import Annotated, Any
 import msgspec
 
 from sucrose.errors import CorruptionError, FormatVersionError, UnsupportedError
+from sucrose.formats.limits import MAX_RECORD_NBYTES
 
 RECORD_NAME = "sucrose.json"
 RECORD_VERSION = 1
-MAX_RECORD_NBYTES = 16 << 20
-"""Nothing that is longer is read: whoever lists checkpoints of others trusts none of them."""
-
 _MAPPINGS = ("config", "metrics", "logs")
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -96,7 +94,7 @@ def decode_record(data: bytes, *, path: str) -> Record:
         if version == RECORD_VERSION:
             _check_text(content)
             return msgspec.convert(content, Record)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CorruptionError(f"the record {RECORD_NAME!r} of {path} is none: {error}", path=path) from error
     raise FormatVersionError(
         f"{path}: its record has the format version {version}, this release reads {RECORD_VERSION}: use a newer "

@@ -5,20 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Annex(Protocol):
     """Small files of a snapshot that have nothing to do with its state, and a word after its commit.
 
-    Both methods are called by the thread that commits, which may be in the middle of a signal handler.
+    `make_room` is called by the thread that begins the take, the others by the one that commits; either may be in
+    the middle of a signal handler.
     """
 
-    def files(self, nbytes: int) -> Mapping[str, bytes]:
+    def make_room(self) -> bool:
+        """Called where too little space is free, before the take is refused: whether that may have changed now."""
+        ...
+
+    def files(self, nbytes: int, bases: Sequence[str]) -> Mapping[str, bytes]:
         """Contents by name, asked for right before the commit; they are digested like all other files.
 
         Args:
-            nbytes: of the snapshot's files without these.
+            nbytes: of the snapshot's own files without these.
+            bases: paths, from the snapshot, of those that it refers to.
         """
         ...
 

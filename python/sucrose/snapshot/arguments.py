@@ -11,6 +11,7 @@ import torch
 
 from sucrose.errors import UnsupportedError
 from sucrose.formats.manifest import METADATA_FILE
+from sucrose.snapshot.incremental.dependents import dependents
 
 
 def check_target(target: str, overwrite: bool) -> None:
@@ -24,10 +25,26 @@ def check_target(target: str, overwrite: bool) -> None:
     if os.path.exists(os.path.join(target, METADATA_FILE)):
         if not overwrite:
             raise FileExistsError(errno.EEXIST, "a snapshot is here already; overwrite=True replaces it", target)
+        refuse_dependents(target)
     elif not os.path.isdir(target):
         raise FileExistsError(errno.EEXIST, "a file is here; a snapshot is a directory", target)
     elif os.listdir(target):
         raise FileExistsError(errno.EEXIST, "a directory that is no snapshot is here and not empty", target)
+
+
+def refuse_dependents(path: str) -> None:
+    """Refuses to replace a snapshot that others refer to.
+
+    Raises:
+        FileExistsError: there are any.
+    """
+    found = dependents(path)
+    if found:
+        raise FileExistsError(
+            errno.EEXIST,
+            f"{', '.join(found)} needs this snapshot, which must not be replaced: flatten it first, or save elsewhere",
+            path,
+        )
 
 
 def check_storage_options(storage_options: Mapping[str, Any] | None) -> None:

@@ -2,60 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sucrose.engine import CHUNK_NBYTES, get_engine
 from sucrose.errors import CorruptionError, IncompleteSnapshotError
 from sucrose.formats.index import INDEX_FILE, SnapshotIndex, decode_index
-from sucrose.formats.manifest import METADATA_FILE, SnapshotMetadata, decode_metadata
-from sucrose.snapshot.objects import load_object
+from sucrose.formats.limits import MAX_INDEX_NBYTES, MAX_METADATA_NBYTES
+from sucrose.formats.manifest import BUFFER_PROTOCOL_ZSTD, METADATA_FILE, SnapshotMetadata, decode_metadata
+from sucrose.formats.signature import check_signed_digest
+from sucrose.snapshot.authenticity import check_signed
+from sucrose.snapshot.incremental.bases import refer_to
 from sucrose.snapshot.records import record_of
 from sucrose.snapshot.verify import ranges_by_file
 from sucrose.storage import LocalDirectory
 
-
-def load_index(storage: LocalDirectory) -> SnapshotIndex | None:
-    """The index; None where torchsnapshot wrote the snapshot, which has none.
-
-    Raises:
-        CorruptionError: it is damaged.
-    """
-    try:
-        data = storage.read(INDEX_FILE)
-    except FileNotFoundError:
-        return None
-    path = storage.path_of(INDEX_FILE)
-    return decode_index(data, get_engine().digest, chunk_nbytes=CHUNK_NBYTES, path=path)
+if TYPE_CHECKING:
+    from sucrose.formats.signing_keys import Signer
 
 
-def load_metadata(storage: LocalDirectory, snapshot_path: str) -> tuple[SnapshotMetadata, SnapshotIndex | None]:
+def load_metadata(
+    storage: LocalDirectory, snapshot_path: str, signer: Signer | None = None
+) -> tuple[SnapshotMetadata, SnapshotIndex | None]:
     """The commit record, checked against the index that goes with it.
+
+    Args:
+        storage: the snapshot.
+        snapshot_path: for messages.
+        signer: whose signature the snapshot must have, if any's.
+
+    Returns:
+        The record, and the index; None where torchsnapshot wrote the snapshot, which has none.
 
     Raises:
         IncompleteSnapshotError: there is no commit record.
+        SignatureError: it is not signed with a key of `signer`.
         CorruptionError: it is damaged, or the index is missing where there should be one.
     """
-    path = storage.path_of(METADATA_FILE)
-    try:
-        data = storage.read(METADATA_FILE)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise IncompleteSnapshotError(
-            error.errno, "no complete snapshot here: the commit record is missing", path, path=snapshot_path
-        ) from error
-    index = load_index(storage)
-    if index is not None and record_of(data, get_engine()) != index.metadata:
-        raise CorruptionError(
-            f"{path} is not the one that the index belongs to. It was changed after the "
-            "snapshot was committed; restore an older snapshot",
-            path=path,
-        )
-    metadata = decode_metadata(data, path=path)
+    data, index_data = read_commit(storage, snapshot_path)
+    check_signed(storage, signer, index=index_data, metadata=data, snapshot_path=snapshot_path)
+    index = None if index_data is None else index_of_commit(storage, data, index_data)
+    if index is not None and signer is not None:
+        check_signed_digest(index.digest, snapshot_path=snapshot_path)
+    metadata = decode_metadata(data, path=storage.path_of(METADATA_FILE))
     if index is None and _needs_index(metadata):
         index_path = storage.path_of(INDEX_FILE)
         raise CorruptionError(
             f"{index_path} is missing, and with it all digests; restore an older snapshot", path=index_path
         )
     return metadata, index
+
+
+def read_commit(storage: LocalDirectory, snapshot_path: str) -> tuple[bytes, bytes | None]:
+    """What the files of metadata and index contain, not looked at; None where there is no index.
+
+    Raises:
+        IncompleteSnapshotError: there is no commit record.
+        CorruptionError: a file is longer than any of its kind, or no file at all.
+    """
+    path = storage.path_of(METADATA_FILE)
+    try:
+        metadata = storage.read(METADATA_FILE, MAX_METADATA_NBYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IncompleteSnapshotError(
+            error.errno, "no complete snapshot here: the commit record is missing", path, path=snapshot_path
+        ) from error
+    try:
+        return metadata, storage.read(INDEX_FILE, MAX_INDEX_NBYTES)
+    except FileNotFoundError:
+        return metadata, None
+
+
+def index_of_commit(storage: LocalDirectory, metadata: bytes, index: bytes) -> SnapshotIndex:
+    """The index that these bytes are, after it was compared with those of the metadata.
+
+    From then on `storage` reads the files of other snapshots, too, that the index lists.
+
+    Raises:
+        CorruptionError: one of them is damaged, or they do not belong together.
+    """
+    engine = get_engine()
+    decoded = decode_index(index, engine.digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE))
+    if record_of(metadata, engine, decoded.digest) != decoded.metadata:
+        path = storage.path_of(METADATA_FILE)
+        raise CorruptionError(
+            f"{path} is not the one that the index belongs to. It was changed after the "
+            "snapshot was committed; restore an older snapshot",
+            path=path,
+        )
+    refer_to(storage, decoded)
+    return decoded
 
 
 def load_stored_object(
@@ -72,15 +107,19 @@ def load_stored_object(
         data = storage.read(location)
     except FileNotFoundError as error:
         raise CorruptionError(f"{path} is missing; it has {key!r}", path=path, key=key) from error
-    if index is not None and index.files.get(location) != record_of(data, get_engine()):
+    if index is not None and index.files.get(location) != record_of(data, get_engine(), index.digest):
         raise CorruptionError(
             f"{path}, which has {key!r}, was changed after the snapshot was committed; restore an older snapshot",
             path=path,
             key=key,
         )
+    from sucrose.snapshot.objects import load_object  # with torch, which the other functions do not need
+
     return load_object(data, key=key, path=path, allow_pickle=allow_pickle)
 
 
 def _needs_index(metadata: SnapshotMetadata) -> bool:
-    """Whether our own writer made it: torchsnapshot's files lie elsewhere."""
-    return any(name.startswith(("data/", "objects/")) for name in ranges_by_file(metadata))
+    """Whether our own writer made it: torchsnapshot compresses nothing, and its files lie elsewhere."""
+    return any(name.startswith(("data/", "objects/")) for name in ranges_by_file(metadata)) or any(
+        getattr(entry, "serializer", None) == BUFFER_PROTOCOL_ZSTD for entry in metadata.manifest.values()
+    )

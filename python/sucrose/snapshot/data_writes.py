@@ -6,10 +6,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sucrose.formats.index import DIGEST_NAME
 from sucrose.snapshot.progress import MAX_UNDER_WAY, ProgressBar, cancel_and_wait, ends_within
 
 if TYPE_CHECKING:
-    from sucrose.engine import Engine, Extents, Staging, WriteResult, WriteTicket
+    from sucrose.engine import Encoding, Engine, Extents, Staging, WriteResult, WriteTicket
 
 _STAGING_MODES = ("none", "device", "host", "blocking")  # the later, the longer the caller waits
 
@@ -21,24 +22,40 @@ class DataWrites:
     methods may be called from any.
     """
 
-    def __init__(self, engine: Engine, *, durable: bool, staging: Staging | None, show_progress: bool | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        durable: bool,
+        staging: Staging | None,
+        show_progress: bool | None,
+        digest_kind: str = DIGEST_NAME,
+    ) -> None:
         self.results: list[WriteResult] = []
         self._engine = engine
         self._durable = durable
         self._staging = staging
+        self._digest_kind = digest_kind
         self._bar = ProgressBar("saving", show_progress)
         # Replaced as a whole and never changed, so that other threads see tickets and bytes that
         # belong together.
         self._state: tuple[tuple[WriteTicket, ...], int] = ((), 0)
         self._modes: set[str] = {"none"}
 
-    def submit(self, path: str, sources: Extents) -> None:
+    def submit(self, path: str, sources: Extents, encoding: Encoding | None) -> None:
         """Begins a file. Waits for the oldest one where too many are under way."""
         under_way, ended_nbytes = self._state
         if len(under_way) == MAX_UNDER_WAY:
             self._take_oldest()
             under_way, ended_nbytes = self._state
-        ticket = self._engine.write(path, sources, durable=self._durable, staging=self._staging)
+        ticket = self._engine.write(
+            path,
+            sources,
+            durable=self._durable,
+            staging=self._staging,
+            encoding=encoding,
+            digest_kind=self._digest_kind,
+        )
         self._state = ((*under_way, ticket), ended_nbytes)
 
     def wait_safe(self) -> None:

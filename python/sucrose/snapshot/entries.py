@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable
+from itertools import islice
 
 from sucrose.errors import CorruptionError, StateMismatchError
+from sucrose.formats.limits import MAX_DIMENSION, MAX_NDIM, MAX_SIMILAR_SEARCHED, MAX_TENSOR_NBYTES
 from sucrose.formats.manifest import (
     BUFFER_PROTOCOL,
+    BUFFER_PROTOCOL_ZSTD,
     TORCH_SAVE,
     ChunkedTensorEntry,
     DTensorEntry,
@@ -20,9 +22,7 @@ from sucrose.formats.manifest import (
     TensorEntry,
 )
 from sucrose.snapshot.tensors import DTYPES, dense_nbytes
-
-_MAX_NDIM = 64  # torch's own limit
-_MAX_SIZE = 2**62  # of one dimension, so that products stay meaningful
+from sucrose.snapshot.tiling import tiles
 
 
 def find_entry(metadata: SnapshotMetadata, path: str) -> Entry:
@@ -41,7 +41,7 @@ def find_entry(metadata: SnapshotMetadata, path: str) -> Entry:
             candidate = manifest.get(f"{other}/{logical}")
             if candidate is not None and is_fully_replicated(candidate):
                 return candidate
-    near = difflib.get_close_matches(path, manifest, n=3)
+    near = difflib.get_close_matches(path, islice(manifest, MAX_SIMILAR_SEARCHED), n=3)
     hint = f"; near matches: {', '.join(map(repr, near))}" if near else ""
     raise StateMismatchError(f"{path!r} is not in the snapshot{hint}", key=path)
 
@@ -63,11 +63,8 @@ def shards_of(metadata: SnapshotMetadata, path: str, entry: Entry) -> tuple[str,
         raise TypeError(f"{path!r} is a {entry.type}")
     logical = path.partition("/")[2]
     shards: dict[tuple[int, ...], Shard] = {}  # by place: replicas of a shard are equal
-    for rank in range(metadata.world_size):
-        part = metadata.manifest.get(f"{rank}/{logical}")
-        if isinstance(part, (ShardedTensorEntry, DTensorEntry)):
-            for shard in part.shards:
-                shards.setdefault(tuple(shard.offsets), shard)
+    for shard in metadata.shards.get(logical, ()):
+        shards.setdefault(tuple(shard.offsets), shard)
     if not shards:
         raise CorruptionError(f"{path!r} has no shards", key=path)
     parts = list(shards.values())
@@ -90,7 +87,7 @@ def _checked(path: str, dtype: str, shape: list[int], parts: Iterable[Shard]) ->
         )
         if not fits or part.tensor.shape != part.sizes or part.tensor.dtype != dtype:
             raise CorruptionError(f"{path!r}: a part at {part.offsets} does not fit {shape}", key=path)
-    if sum(math.prod(part.sizes) for part in kept) != math.prod(shape):
+    if not tiles(shape, [(part.offsets, part.sizes) for part in kept]):
         raise CorruptionError(f"{path!r}: its parts do not cover {shape} exactly", key=path)
     return dtype, shape, kept
 
@@ -100,21 +97,27 @@ def check_dtype_and_shape(path: str, dtype: str, shape: list[int]) -> int:
     known = DTYPES.get(dtype)
     if known is None:
         raise CorruptionError(f"{path!r} has the dtype {dtype!r}, which this version of torch does not know", key=path)
-    if shape and (len(shape) > _MAX_NDIM or min(shape) < 0 or max(shape) >= _MAX_SIZE):
+    if shape and (len(shape) > MAX_NDIM or min(shape) < 0 or max(shape) > MAX_DIMENSION):
         raise CorruptionError(f"{path!r} has the impossible shape {shape}", key=path)
-    return dense_nbytes(known, shape)
+    nbytes = dense_nbytes(known, shape)
+    if nbytes > MAX_TENSOR_NBYTES:
+        raise CorruptionError(f"{path!r} has the shape {shape}: {nbytes} bytes, which no file can have", key=path)
+    return nbytes
 
 
-def check_tensor_entry(path: str, entry: TensorEntry) -> None:
+def check_tensor_entry(path: str, entry: TensorEntry) -> int:
     """Checks that dtype, shape, byte range and serializer belong together.
+
+    Returns:
+        The bytes of its elements.
 
     Raises:
         CorruptionError: they do not.
     """
     nbytes = check_dtype_and_shape(path, entry.dtype, entry.shape)
-    if entry.serializer != BUFFER_PROTOCOL:
+    if entry.serializer not in (BUFFER_PROTOCOL, BUFFER_PROTOCOL_ZSTD):
         if entry.serializer == TORCH_SAVE:
-            return
+            return nbytes
         raise CorruptionError(
             f"{path!r} has the serializer {entry.serializer!r}, which this release does not know",
             key=path,
@@ -126,6 +129,7 @@ def check_tensor_entry(path: str, entry: TensorEntry) -> None:
                 f"{path!r} has the byte range {begin}:{end}, expected {nbytes} bytes for {entry.dtype} {entry.shape}",
                 key=path,
             )
+    return nbytes
 
 
 def children(manifest: Manifest, path: str) -> Iterable[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from sucrose.errors import UnsupportedError
+from sucrose.formats.limits import MAX_NESTING
 from sucrose.formats.manifest import (
     DictEntry,
     Entry,
@@ -22,6 +23,7 @@ from sucrose.formats.manifest import (
     PrimitiveEntry,
 )
 
+_CONTAINERS = frozenset({dict, OrderedDict, list})
 _PRIMITIVE_TYPES = frozenset({int, float, bool, str, bytes})
 _MAX_INT_BITS = 8192  # beyond, decimal text is slow and limited; such a number is an object
 
@@ -62,6 +64,8 @@ def _flatten(value: Any, path: str, flat: FlatState) -> None:
     kind = type(value)
     if isinstance(value, torch.Tensor):
         flat.tensors.append((path, value))
+    elif kind in _CONTAINERS and path.count("/") > MAX_NESTING:
+        raise UnsupportedError(f"{path[:200]!r} is nested more than {MAX_NESTING} deep, or contains itself", key=path)
     elif (kind is dict or kind is OrderedDict) and _keys_make_paths(value):
         keys = list(value)
         if kind is dict:

@@ -10,6 +10,9 @@ from urllib.parse import quote
 import torch
 
 from sucrose.errors import CorruptionError, UnsafeObjectError, UnsupportedError
+from sucrose.formats.pickle_limits import PICKLE_MAGIC, PICKLES_BEFORE_STORAGES, check_pickle
+from sucrose.formats.torch_zip_directory import head_nbytes, locate, looks_like_zip, read_directory, read_member
+from sucrose.snapshot.torch_unpickle import BROKEN_PICKLE
 
 _MAX_NAME_NBYTES = 200  # of a path segment; file systems allow 255
 _MAX_PATH_NBYTES = 1000  # of all segments; systems allow 4096 for the whole path
@@ -46,6 +49,7 @@ def load_object(data: bytes, *, key: str, path: str, allow_pickle: bool) -> Any:
         UnsafeObjectError: the value needs `allow_pickle`.
         CorruptionError: not a torch.save file.
     """
+    _check_file(data, path, is_trusted=allow_pickle)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=not allow_pickle)
     except pickle.UnpicklingError as error:
@@ -58,10 +62,35 @@ def load_object(data: bytes, *, key: str, path: str, allow_pickle: bool) -> Any:
             path=path,
             key=key,
         ) from error
-    except (RuntimeError, EOFError) as error:
+    except BROKEN_PICKLE as error:
+        if allow_pickle and not isinstance(error, (RuntimeError, EOFError)):
+            raise  # of a class of the program
         raise CorruptionError(
             f"{path}: {key!r} is not a file of torch.save: {_first_line(error)}", path=path, key=key
         ) from error
+
+
+def _check_file(data: bytes, path: str, *, is_trusted: bool) -> None:
+    """Refuses what torch would not: it inflates compressed records, to whatever length they say.
+
+    Raises:
+        CorruptionError: not a file that torch.save writes.
+    """
+
+    def read_at(offset: int, nbytes: int) -> bytes:
+        return data[offset : offset + nbytes]
+
+    if looks_like_zip(read_at, len(data)):
+        members = read_directory(read_at, len(data), path)
+        for member in members:
+            locate(member, read_at(member.header_offset, head_nbytes(member)), path)
+        pickles = [member for member in members if member.name.endswith("/data.pkl")]
+        for member in [] if is_trusted else pickles:
+            check_pickle(read_member(read_at, member, path, verify=False), path)
+    elif not data.startswith(PICKLE_MAGIC):
+        raise CorruptionError(f"{path} was not written by torch.save.", path=path)
+    elif not is_trusted:
+        check_pickle(data, path, count=PICKLES_BEFORE_STORAGES)
 
 
 def object_location(logical_path: str, digest: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sucrose.errors import CorruptionError
 from sucrose.snapshot.torch_pickle import STORAGE_CLASSES
 
 if TYPE_CHECKING:
@@ -54,11 +55,31 @@ def _tensor(
     if type(storage) is not torch.TypedStorage or hooks:
         raise BeyondPlainError
     untyped = storage._untyped_storage  # noqa: SLF001 - untyped() warns
+    _check_reach(untyped.nbytes(), offset, size, stride, storage.dtype.itemsize)
     tensor = torch.empty(0, dtype=storage.dtype, device=untyped.device)
     tensor.set_(untyped, offset, size, stride)
     if requires_grad:
         tensor.requires_grad = True
     return tensor
+
+
+def _check_reach(
+    storage_nbytes: int, offset: int, size: tuple[int, ...], stride: tuple[int, ...], itemsize: int
+) -> None:
+    """Torch would make the storage larger, by whatever the pickle says."""
+    last = offset
+    for length, step in zip(size, stride, strict=True):
+        last += (length - 1) * step
+        if length <= 0:
+            if length == 0:
+                return
+            raise BeyondPlainError
+    if (last + 1) * itemsize > storage_nbytes:
+        raise CorruptionError(f"has {storage_nbytes} bytes, but a tensor in it needs {(last + 1) * itemsize}")
+
+
+def _ordered_dict() -> OrderedDict[Any, Any]:
+    return OrderedDict()  # with arguments it would hash whatever they hold
 
 
 def _parameter(data: torch.Tensor, requires_grad: bool, hooks: object) -> torch.nn.Parameter:
@@ -70,7 +91,7 @@ def _parameter(data: torch.Tensor, requires_grad: bool, hooks: object) -> torch.
 _GLOBALS: dict[bytes, object] = {
     b"torch._utils\n_rebuild_tensor_v2\n": _Function(_tensor),
     b"torch._utils\n_rebuild_parameter\n": _Function(_parameter),
-    b"collections\nOrderedDict\n": _Function(OrderedDict),
+    b"collections\nOrderedDict\n": _Function(_ordered_dict),
     b"torch\nSize\n": _Function(torch.Size),
 }
 _GLOBALS.update((f"torch\n{kind.__name__}\n".encode(), StorageKind(dtype)) for dtype, kind in STORAGE_CLASSES.items())
@@ -82,8 +103,10 @@ _TUPLE, _TUPLE1, _TUPLE2, _TUPLE3 = pickle.TUPLE[0], pickle.TUPLE1[0], pickle.TU
 _TEXT, _MARK, _REDUCE, _STORAGE = pickle.BINUNICODE[0], pickle.MARK[0], pickle.REDUCE[0], pickle.BINPERSID[0]
 _PROTO, _STOP = pickle.PROTO[0], pickle.STOP[0]
 _LITERALS = {pickle.NONE[0]: None, pickle.NEWTRUE[0]: True, pickle.NEWFALSE[0]: False, pickle.EMPTY_TUPLE[0]: ()}
+_KEYS = frozenset({str, int, float, bool, type(None)})  # hashing others may take for ever
 _BROKEN = (
-    LookupError, TypeError, ValueError, AttributeError, RuntimeError, struct.error, pickle.UnpicklingError
+    LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, struct.error,
+    pickle.UnpicklingError,
 )  # fmt: skip
 _UINT32 = struct.Struct("<I").unpack_from
 _INT32 = struct.Struct("<i").unpack_from
@@ -94,6 +117,7 @@ def load_plain(data: bytes, load_storage: Callable[[Any], torch.TypedStorage]) -
 
     Raises:
         BeyondPlainError: the pickle needs, or is broken in a way that wants, a full unpickler.
+        CorruptionError: a tensor reaches beyond its storage; the message lacks the beginning.
     """
     machine = _Machine(data, load_storage)
     try:
@@ -211,12 +235,16 @@ class _Machine:
         """One key and value into the dict below them."""
         value = self.stack.pop()
         key = self.stack.pop()
+        if type(key) not in _KEYS:
+            raise BeyondPlainError
         self._mapping()[key] = value
 
     def set_items(self) -> None:
         """Keys and values since the mark into the dict below it."""
         items = self.stack
         self.stack = self.below.pop()
+        if not _KEYS.issuperset(map(type, items[::2])):
+            raise BeyondPlainError
         self._mapping().update(zip(items[::2], items[1::2], strict=True))
 
     def append(self) -> None:

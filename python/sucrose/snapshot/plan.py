@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
-from sucrose.formats.manifest import BUFFER_PROTOCOL, ChunkedTensorEntry, Entry, Shard, TensorEntry
-from sucrose.formats.safetensors import MAX_HEADER_NBYTES, HeaderEntry, encode_header, entry_nbytes_bound
+from sucrose.compression import Compression
+from sucrose.engine import Encoding
+from sucrose.formats.manifest import (
+    BUFFER_PROTOCOL,
+    BUFFER_PROTOCOL_ZSTD,
+    ChunkedTensorEntry,
+    Entry,
+    Shard,
+    TensorEntry,
+)
+from sucrose.formats.limits import MAX_HEADER_NBYTES
+from sucrose.formats.safetensors import HeaderEntry, encode_header, entry_nbytes_bound
 from sucrose.options import Options
 from sucrose.snapshot.capture import RANK, CapturedState
+from sucrose.snapshot.encoding import encoding_of, group_nbytes
 from sucrose.snapshot.tensors import DTYPE_NAMES, ITEMSIZES, Memory
 
 _PREFIX = len(f"{RANK}/")  # of a path; names in data files have none
@@ -75,9 +86,12 @@ class DataFile:
     name: str
     header: bytes
     paths: list[str]
+    encoding: Encoding | None
 
 
-def plan_data_files(captured: CapturedState, options: Options) -> tuple[list[DataFile], dict[str, Entry]]:
+def plan_data_files(
+    captured: CapturedState, options: Options, compression: Compression | None = None
+) -> tuple[list[DataFile], dict[str, Entry]]:
     """The data files, and the manifest's entries of all dense tensors."""
     dense, aliases = captured.dense, captured.aliases
     paths = [path for path in dense if path not in aliases] if aliases else list(dense)
@@ -87,13 +101,13 @@ def plan_data_files(captured: CapturedState, options: Options) -> tuple[list[Dat
     files: list[DataFile] = []
     remaining = iter(paths)
     for chosen in split_into_files(headers, max_file_nbytes=options.max_file_nbytes):
-        location = f"data/{RANK}_{len(files)}.safetensors"
-        file = DataFile(location, encode_header(chosen), list(islice(remaining, len(chosen))))
+        file = _data_file(len(files), chosen, list(islice(remaining, len(chosen))), dense, compression)
         files.append(file)
+        serializer = BUFFER_PROTOCOL if compression is None else BUFFER_PROTOCOL_ZSTD
         begin = len(file.header)
         for path, header in zip(file.paths, chosen, strict=True):
             end = begin + header.nbytes
-            entries[path] = TensorEntry(location, BUFFER_PROTOCOL, header.dtype, header.shape, False, (begin, end))
+            entries[path] = TensorEntry(file.name, serializer, header.dtype, header.shape, False, (begin, end))
             begin = end
     for path, first in aliases.items():
         header = _header_entry(path, dense[path])
@@ -103,6 +117,21 @@ def plan_data_files(captured: CapturedState, options: Options) -> tuple[list[Dat
     if options.max_chunk_nbytes:
         entries = {path: _in_chunks(entry, options.max_chunk_nbytes) for path, entry in entries.items()}
     return files, entries
+
+
+def _data_file(
+    number: int,
+    headers: Sequence[HeaderEntry],
+    paths: list[str],
+    dense: Mapping[str, Memory],
+    compression: Compression | None,
+) -> DataFile:
+    name = f"data/{RANK}_{number}.safetensors"
+    header = encode_header(headers)
+    if compression is None:
+        return DataFile(name, header, paths, None)
+    tensors = [(group_nbytes(dense[path].dtype), dense[path].nbytes) for path in paths]
+    return DataFile(f"{name}.zst", header, paths, encoding_of(compression, len(header), tensors))
 
 
 def _header_entry(path: str, memory: Memory) -> HeaderEntry:

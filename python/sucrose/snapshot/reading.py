@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from heapq import heappush, heapreplace
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -17,9 +18,11 @@ import torch
 
 from sucrose.engine import CHUNK_NBYTES, CorruptChunk, Engine, ReadTicket
 from sucrose.errors import CorruptionError
-from sucrose.formats.index import FileRecord, SnapshotIndex
+from sucrose.formats.index import DIGEST_NAME, FileRecord, SnapshotIndex
+from sucrose.formats.limits import MAX_READS_OF_BASE
 from sucrose.formats.manifest import TensorEntry
 from sucrose.snapshot.progress import wait_showing_progress
+from sucrose.snapshot.records import stored_chunks
 from sucrose.snapshot.tensors import (
     DTYPES,
     Memory,
@@ -65,7 +68,39 @@ class ReadBatch:
         self._pieces: dict[str, list[_Piece]] = {}
         self._afterwards: list[Callable[[], object]] = []
         self._only_fresh = True
+        self._unclaimed: dict[str, int] = {}
+        """Bytes of each file for which no memory was allocated so far."""
         self.nbytes = 0
+
+    def expect(self, entry: TensorEntry, nbytes: int, key: str) -> None:
+        """Says that memory will be allocated for a tensor that is to be read.
+
+        Args:
+            entry: passed `check_tensor_entry`.
+            nbytes: of its elements.
+            key: logical path, for messages.
+
+        Raises:
+            CorruptionError: its file is too short to hold it besides all that were expected before.
+            OSError: the file cannot be examined.
+        """
+        location = entry.location
+        record = self._record(location)
+        begin = 0 if entry.byte_range is None else entry.byte_range[0]
+        file_nbytes = self._file_nbytes(location, record, needed=begin + nbytes, key=key)
+        # What was tied in a base, and is not any more, may still be read from the same bytes, whole or in parts.
+        times = MAX_READS_OF_BASE if location.startswith("../") else 1
+        unclaimed = self._unclaimed.get(location, times * file_nbytes) - nbytes
+        if unclaimed < 0:
+            path = self._storage.path_of(location)
+            raise CorruptionError(
+                f"{path} has {file_nbytes} bytes, and the manifest finds more than that in it, up to {key!r}: its byte "
+                "ranges overlap",
+                path=path,
+                key=key,
+                offset=begin,
+            )
+        self._unclaimed[location] = unclaimed
 
     def add(self, entry: TensorEntry, into: torch.Tensor, key: str, *, fresh: bool) -> None:
         """Reads the bytes of `entry`, which has `into`'s shape, into that tensor.
@@ -81,7 +116,7 @@ class ReadBatch:
         dtype = DTYPES[entry.dtype]
         memory = destination_memory(into, self._engine) if into.dtype == dtype else None
         if memory is None:
-            temporary = empty_like_entry(dtype, entry.shape)
+            temporary = empty_like_entry(dtype, entry.shape, key)
             memory = destination_memory(temporary, self._engine)
             assert memory is not None  # it is new, contiguous and on the host
             self._afterwards.append(lambda: into.copy_(temporary))
@@ -127,14 +162,19 @@ class ReadBatch:
 
     def _checked_request(self, location: str, pieces: list[_Piece]) -> _Request:
         """Finds what can be found wrong before the first byte is read."""
+        record = self._record(location)
+        last = pieces[-1]  # in file order, without overlaps
+        file_nbytes = self._file_nbytes(location, record, needed=last.begin + last.memory.nbytes, key=last.key)
+        return _Request(location, pieces, file_nbytes, record)
+
+    def _record(self, location: str) -> FileRecord | None:
         record = self._index.files.get(location) if self._index is not None else None
         if self._index is not None and record is None:
             raise CorruptionError(
                 f"{self._storage.root}: the index does not know {location!r}, which the manifest refers to",
                 path=self._storage.root,
             )
-        file_nbytes = self._file_nbytes(location, pieces, record.nbytes if record else None)
-        return _Request(location, pieces, file_nbytes, record)
+        return record
 
     def _submit(self, request: _Request) -> ReadTicket:
         record = request.record
@@ -144,29 +184,30 @@ class ReadBatch:
             extents_of([piece.memory for piece in request.pieces]),
             file_nbytes=request.file_nbytes,
             digests=record.packed_digests() if record and self._verify else b"",
+            stored=stored_chunks(record),
+            digest_kind=self._index.digest if self._index is not None else DIGEST_NAME,
             fresh=self._only_fresh,
             max_inflight_nbytes=self._max_inflight_nbytes,
         )
 
-    def _file_nbytes(self, location: str, pieces: list[_Piece], expected: int | None) -> int:
+    def _file_nbytes(self, location: str, record: FileRecord | None, *, needed: int, key: str) -> int:
+        """Of the file before compression, which must have `needed`."""
         path = self._storage.path_of(location)
         try:
             actual = self._storage.size(location)
         except FileNotFoundError as error:
-            raise CorruptionError(
-                f"{path} is missing; it has {pieces[0].key!r}", path=path, key=pieces[0].key
-            ) from error
-        last = pieces[-1]  # in file order, without overlaps
-        needed = last.begin + last.memory.nbytes
-        if (expected is not None and actual != expected) or needed > actual:
+            raise CorruptionError(f"{path} is missing; it has {key!r}", path=path, key=key) from error
+        nbytes = actual if record is None else record.nbytes
+        expected = None if record is None else record.nbytes_on_disk
+        if (expected is not None and actual != expected) or needed > nbytes:
             raise CorruptionError(
                 f"{path} has {actual} bytes, expected {expected or f'at least {needed}'}. The file "
                 "was changed after the snapshot was committed; restore an older snapshot",
                 path=path,
-                key=last.key,
+                key=key,
                 offset=min(actual, expected or needed),
             )
-        return actual
+        return nbytes
 
     def _corruption(self, location: str, pieces: list[_Piece], chunk: CorruptChunk) -> CorruptionError:
         path = self._storage.path_of(location)
@@ -210,18 +251,16 @@ def _without_overlaps(pieces: list[_Piece]) -> list[list[_Piece]]:
 
     Tied tensors that are restored into separate ones take several groups.
     """
-    remaining = sorted(pieces, key=attrgetter("begin"))
     waves: list[list[_Piece]] = []
-    while remaining:
-        wave: list[_Piece] = []
-        later: list[_Piece] = []
-        end = 0
-        for piece in remaining:
-            if piece.begin >= end:
-                wave.append(piece)
-                end = piece.begin + piece.memory.nbytes
-            else:
-                later.append(piece)
-        waves.append(wave)
-        remaining = later
+    ends: list[tuple[int, int]] = []  # of the waves, a heap: where each ends, and its number
+    for piece in sorted(pieces, key=attrgetter("begin")):
+        end = piece.begin + piece.memory.nbytes
+        if ends and ends[0][0] <= piece.begin:
+            number = ends[0][1]
+            heapreplace(ends, (end, number))
+        else:
+            number = len(waves)
+            waves.append([])
+            heappush(ends, (end, number))
+        waves[number].append(piece)
     return waves

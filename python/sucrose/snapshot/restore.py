@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 import torch
 
 from sucrose.errors import CorruptionError, StateMismatchError
+from sucrose.formats.limits import MAX_NESTING
 from sucrose.formats.manifest import (
     BUFFER_PROTOCOL,
+    BUFFER_PROTOCOL_ZSTD,
     TORCH_SAVE,
     ChunkedTensorEntry,
     DictEntry,
@@ -31,6 +33,7 @@ from sucrose.formats.manifest import (
     ObjectEntry,
     OrderedDictEntry,
     PrimitiveEntry,
+    Shard,
     ShardedTensorEntry,
     SnapshotMetadata,
     TensorEntry,
@@ -48,6 +51,7 @@ from sucrose.snapshot.reading import ReadBatch
 from sucrose.snapshot.rng_state import RNGState
 from sucrose.snapshot.tensors import (
     DTYPES,
+    dense_nbytes,
     empty_like_entry,
     is_restorable_in_place,
     plain_memory,
@@ -106,13 +110,27 @@ class StateReader:
         self._state_dict_metadata = state_dict_metadata
         self._cast = cast
         self._fresh: dict[tuple[str, tuple[int, int]], torch.Tensor] = {}
+        self._fresh_in_parts: dict[tuple[object, ...], torch.Tensor] = {}
         self.mismatches: list[Mismatch] = []
         self.unfillable: list[Mismatch] = []
         """Targets that no bytes can be copied to. Statefuls that replace tensors can do without."""
         self.tensors = 0
 
+    def build_all(self, path: str, entry: Entry, target: Any = None) -> Any:
+        """The value of `entry`, which stands at `path`, and everything in it.
+
+        Raises:
+            CorruptionError: among others, where containers are nested more deeply than Python can follow.
+        """
+        try:
+            return self.build(path, entry, target)
+        except RecursionError:
+            raise CorruptionError(
+                f"{path!r} has containers that are nested too deeply; at most {MAX_NESTING} are written", key=path
+            ) from None
+
     def build(self, path: str, entry: Entry, target: Any = None) -> Any:
-        """The value of `entry`, which stands at `path`."""
+        """One step of `build_all`."""
         if type(entry) is TensorEntry:
             return self._tensor(path, entry, target)
         if isinstance(entry, (DictEntry, OrderedDictEntry)):
@@ -157,21 +175,23 @@ class StateReader:
             return self._pickled_tensor(path, entry, target)
         if target is not None and self._add_plain(path, entry, target):
             return target
-        check_tensor_entry(path, entry)
+        nbytes = check_tensor_entry(path, entry)
         into = self._destination(path, entry.dtype, entry.shape, target)
         self.tensors += 1
         if into is not None:
             self._batch.add(entry, into, path, fresh=False)
             return into
         dtype, shape = DTYPES[entry.dtype], entry.shape
-        place = (entry.location, entry.byte_range or (0, -1))
+        place = (entry.location, entry.byte_range or (0, nbytes))
         tied = self._fresh.get(place)
         if tied is not None:
             if tied.dtype == dtype and list(tied.shape) == shape:
                 return tied
-            return tied.view(-1).view(dtype).view(shape)
-        into = empty_like_entry(dtype, shape)
-        if into.numel() > 0:
+            return _viewed(tied, dtype, shape, path)
+        if nbytes > 0:
+            self._batch.expect(entry, nbytes, path)
+        into = empty_like_entry(dtype, shape, path)
+        if nbytes > 0:
             self._fresh[place] = into
             self._batch.add(entry, into, path, fresh=True)
         return into
@@ -185,7 +205,7 @@ class StateReader:
         if (
             memory.dtype is not DTYPES.get(entry.dtype)
             or target.shape != tuple(entry.shape)
-            or entry.serializer != BUFFER_PROTOCOL
+            or entry.serializer not in (BUFFER_PROTOCOL, BUFFER_PROTOCOL_ZSTD)
             or begin < 0
             or end - begin != memory.nbytes
             or memory.nbytes == 0
@@ -200,18 +220,39 @@ class StateReader:
         dtype, shape, parts = shards_of(self._metadata, path, entry)
         into = self._destination(path, dtype, shape, target)
         fresh = into is None
+        places = (dtype, *shape, *((part.tensor.location, part.tensor.byte_range) for part in parts))
+        if fresh and places in self._fresh_in_parts:  # tied, as in `_tensor`
+            self.tensors += 1
+            return self._fresh_in_parts[places]
+        loaded = [self._prepared_part(path, part, fresh=fresh) for part in parts]
         if into is None:
-            into = empty_like_entry(DTYPES[dtype], shape)
-        for part in parts:
+            into = empty_like_entry(DTYPES[dtype], shape, path)
+            if all(value is None for value in loaded):
+                self._fresh_in_parts[places] = into
+        for part, value in zip(parts, loaded, strict=True):
             region = into.detach()
             for dim, (offset, size) in enumerate(zip(part.offsets, part.sizes, strict=True)):
                 region = region.narrow(dim, offset, size)
-            if part.tensor.serializer == TORCH_SAVE:
-                self._batch.copy_afterwards(self._load(part.tensor.location, path), region)
+            if value is not None:
+                self._batch.copy_afterwards(value, region)
             else:
                 self._batch.add(part.tensor, region, path, fresh=fresh)
         self.tensors += 1
         return into
+
+    def _prepared_part(self, path: str, part: Shard, *, fresh: bool) -> torch.Tensor | None:
+        """The part itself, where it is pickled; otherwise its file is looked at, for what will be allocated."""
+        if part.tensor.serializer == TORCH_SAVE:
+            loaded = self._load(part.tensor.location, path)
+            if not isinstance(loaded, torch.Tensor) or list(loaded.shape) != part.sizes:
+                raise CorruptionError(
+                    f"{path!r}: {part.tensor.location} has something else than a tensor of the shape {part.sizes}",
+                    key=path,
+                )
+            return loaded
+        if fresh and 0 not in part.sizes:
+            self._batch.expect(part.tensor, dense_nbytes(DTYPES[part.tensor.dtype], part.sizes), path)
+        return None
 
     def _pickled_tensor(self, path: str, entry: TensorEntry, target: Any) -> Any:
         loaded = self._load(entry.location, path)
@@ -257,6 +298,14 @@ class StateReader:
             )
 
 
+def _viewed(tied: torch.Tensor, dtype: torch.dtype, shape: list[int], path: str) -> torch.Tensor:
+    """The same bytes as another tensor."""
+    try:
+        return tied.view(-1).view(dtype).view(shape)
+    except RuntimeError as error:
+        raise CorruptionError(f"{path!r} cannot share its bytes with another tensor: {error}", key=path) from error
+
+
 def restore_app_state(
     app_state: Mapping[str, Any],
     metadata: SnapshotMetadata,
@@ -281,7 +330,7 @@ def restore_app_state(
             stateful = app_state[key]
             present = None if isinstance(stateful, RNGState) else stateful.state_dict()
             path = f"{RANK}/{encode_key(key)}"
-            state_dicts[key] = reader.build(path, entries[key], present)
+            state_dicts[key] = reader.build_all(path, entries[key], present)
             reader.mismatches += _key_mismatches(path, stateful, present, state_dicts[key], strict)
             if isinstance(stateful, torch.nn.Module):  # its load_state_dict copies, too
                 reader.mismatches += reader.unfillable

@@ -3,7 +3,7 @@
 Saving:
 
 1. Pickle the object; storages are taken out and copied to the host where they are not there.
-2. CRC-32 of every storage, side by side, and with them the layout of the whole file.
+2. CRC-32 of every storage, side by side, and with them the layout of the whole file, for which there has to be room.
 3. Write everything to a hidden temporary beside the target, and fsync it.
 4. Rename it over the target, and fsync the folder. Before this nothing has changed.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import mmap
 import os
 import pickle
 import re
@@ -30,18 +31,19 @@ import torch
 from sucrose.engine import Engine, Extents, get_engine
 from sucrose.errors import CorruptionError, NotDurableError, StorageError
 from sucrose.formats import torch_zip
+from sucrose.formats.pickle_limits import PICKLE_MAGIC, PICKLES_BEFORE_STORAGES, check_pickle
+from sucrose.formats.torch_zip_directory import read_directory, read_member
 from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.archive import Archive
 from sucrose.snapshot.tensors import storage_address
 from sucrose.snapshot.torch_pickle import StoragePickler
-from sucrose.snapshot.torch_unpickle import MapLocation, refusal
+from sucrose.snapshot.torch_unpickle import BROKEN_PICKLE, MapLocation, refusal
+from sucrose.storage.free_space import check_free_space, is_full, storage_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_PICKLE_MAGIC = b"\x80"
-"""How files of torch before 1.6 begin: they are several pickles in a row."""
-
+_ANY_DAMAGE = (EOFError, LookupError, UnicodeError, AssertionError, struct.error, RuntimeError)
 _TORCH_ON_DAMAGE = re.compile("unexpected EOF|corrupt|PytorchStreamReader|Invalid protocol|storage has wrong byte size")
 
 
@@ -59,6 +61,7 @@ def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> 
 
     Raises:
         NotDurableError: the file is in place, but its folder could not be fsynced.
+        StorageFullError: there is too little space for it; beside the old one, where it replaces one.
         OSError: the file cannot be written; nothing is left behind.
         UnsupportedError: `obj` holds a storage that the format cannot express.
 
@@ -69,10 +72,14 @@ def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> 
         {'weight': tensor([1., 1., 1.])}
     """
     target = os.path.realpath(path)
+    save_with_records(obj, target, {}, temporary=temporary_beside(target), durable=durable)
+
+
+def temporary_beside(target: str) -> str:
+    """A hidden name in the same folder that nobody has."""
     folder, name = os.path.split(target)
     short = os.fsdecode(os.fsencode(name)[:200])  # leaves room for the suffix in any file system
-    temporary = os.path.join(folder, f".{short}.tmp-{secrets.token_hex(8)}")
-    save_with_records(obj, target, {}, temporary=temporary, durable=durable)
+    return os.path.join(folder, f".{short}.tmp-{secrets.token_hex(8)}")
 
 
 def save_with_records(
@@ -98,7 +105,7 @@ def save_with_records(
         pickler.dump(obj)
     storages = [_on_host(storage) for storage in pickler.storages]
     layout = _plan(engine, pickled.getvalue(), storages, records)
-    _write(engine, target, temporary, _extents(layout, storages), durable=durable)
+    write_replacing(engine, target, temporary, _extents(layout, storages), durable=durable)
 
 
 def load(
@@ -190,17 +197,27 @@ def _extents(layout: torch_zip.Layout, storages: Sequence[torch.UntypedStorage])
     return extents
 
 
-def _write(engine: Engine, target: str, temporary: str, extents: Extents, *, durable: bool) -> None:
-    ticket = engine.write(temporary, extents, digest=False, durable=durable)
+def write_replacing(engine: Engine, target: str, temporary: str, extents: Extents, *, durable: bool) -> None:
+    """Writes a whole file under another name, then puts it in place.
+
+    Args:
+        engine: does the writing.
+        target: the file; one that is there is replaced.
+        temporary: a name beside it that nobody has.
+        extents: the contents.
+        durable: fsync the file and its folder.
+
+    Raises:
+        NotDurableError: the file is in place, but its folder could not be fsynced.
+        OSError: the file cannot be written; nothing is left behind.
+    """
+    nbytes = sum(extents.nbytes)
+    check_free_space(target, nbytes, replaces=os.path.exists(target))
     try:
-        ticket.wait()
-        os.replace(temporary, target)
-    except BaseException:
-        ticket.cancel()
-        with contextlib.suppress(OSError):
-            ticket.wait()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        _write_and_rename(engine, target, temporary, extents, durable=durable)
+    except OSError as error:
+        if is_full(error):
+            raise storage_full(error, target, nbytes) from error
         raise
     if durable:
         try:
@@ -215,13 +232,29 @@ def _write(engine: Engine, target: str, temporary: str, extents: Extents, *, dur
             ) from error
 
 
+def _write_and_rename(engine: Engine, target: str, temporary: str, extents: Extents, *, durable: bool) -> None:
+    ticket = None
+    try:
+        ticket = engine.write(temporary, extents, digest=False, durable=durable)
+        ticket.wait()
+        os.replace(temporary, target)
+    except BaseException:
+        if ticket is not None:
+            ticket.cancel()
+            with contextlib.suppress(OSError):
+                ticket.wait()
+        with contextlib.suppress(FileNotFoundError):  # the file may be there although the write has not begun
+            os.unlink(temporary)
+        raise
+
+
 def _device(map_location: MapLocation) -> torch.device | None:
     return torch.device(map_location) if isinstance(map_location, (str, torch.device)) else None
 
 
 def _load_by_torch(fd: int, path: str, map_location: MapLocation, *, weights_only: bool) -> Any:
     """Everything that is not an archive of today: legacy files, TorchScript, the meta device."""
-    if not os.pread(fd, 4, 0).startswith((_PICKLE_MAGIC, torch_zip.LOCAL_MAGIC)):
+    if not os.pread(fd, 4, 0).startswith((PICKLE_MAGIC, torch_zip.LOCAL_MAGIC)):
         raise CorruptionError(f"{path} was not written by torch.save.", path=path)
     return load_by_torch(path, map_location=map_location, weights_only=weights_only)
 
@@ -238,18 +271,43 @@ def load_by_torch(path: str, *, map_location: MapLocation = None, weights_only: 
     failures: list[Exception] = []  # of the caller's `map_location`; they say nothing of the file
     if callable(map_location):
         map_location = _noting(failures, map_location)
+    if weights_only:
+        _check_pickles(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=weights_only, **options)
     except pickle.UnpicklingError as error:
         if weights_only:
             raise refusal(path, error) from error
         raise CorruptionError(f"{path} was not written by torch.save.", path=path) from error
-    except (EOFError, LookupError, UnicodeError, AssertionError, struct.error, RuntimeError) as error:
+    except BROKEN_PICKLE as error:
+        if not weights_only and not isinstance(error, _ANY_DAMAGE):
+            raise
         # Torch has no type of its own for damage; of devices that are missing it speaks in other words.
         reason = str(error).partition("\n")[0]
+        if "can't allocate memory" in reason:  # whatever such a file says
+            raise StorageError(errno.ENOMEM, f"no memory for what {path} says is in it: {reason}", path) from error
         if error in failures or (isinstance(error, RuntimeError) and _TORCH_ON_DAMAGE.search(reason) is None):
             raise
         raise CorruptionError(f"{path} ends early or was changed: {error!r}.", path=path) from error
+
+
+def _check_pickles(path: str) -> None:
+    """Those that torch is about to read itself."""
+    with open(path, "rb") as file:
+        magic = file.read(4)
+        if not magic.startswith((PICKLE_MAGIC, torch_zip.LOCAL_MAGIC)):
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if magic != torch_zip.LOCAL_MAGIC:
+                check_pickle(content, path, count=PICKLES_BEFORE_STORAGES)
+                return
+
+            def read_at(offset: int, nbytes: int) -> bytes:
+                return content[offset : offset + nbytes]
+
+            for member in read_directory(read_at, len(content), path):
+                if member.name.endswith("/data.pkl"):
+                    check_pickle(read_member(read_at, member, path, verify=False), path)
 
 
 def _noting(failures: list[Exception], decide: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:

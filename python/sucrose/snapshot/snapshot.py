@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
 import torch
 
+from sucrose.compression import Compression
 from sucrose.engine import get_engine
-from sucrose.errors import CorruptionError, UnsupportedError
+from sucrose.errors import ConfigError, CorruptionError, UnsupportedError
 from sucrose.formats.index import INDEX_FILE, SnapshotIndex
 from sucrose.formats.manifest import METADATA_FILE, Entry, SnapshotMetadata
+from sucrose.formats.signing_keys import SIGNING_KEY, Signer, SigningKey
 from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.arguments import check_single_process, check_storage_options
+from sucrose.snapshot.authenticity import check_verify, signer_of
 from sucrose.snapshot.capture import RANK, PrepareTensor
-from sucrose.snapshot.contents import load_index, load_metadata, load_stored_object
+from sucrose.snapshot.contents import load_metadata, load_stored_object
 from sucrose.snapshot.entries import find_entry
 from sucrose.snapshot.flatten import encode_key
+from sucrose.snapshot.incremental.bases import base_paths, check_bases
+from sucrose.snapshot.incremental.flattening import flatten_snapshot
 from sucrose.snapshot.pending import PendingSnapshot
 from sucrose.snapshot.reading import ReadBatch
 from sucrose.snapshot.restore import RestoreReport, StateReader, restore_app_state
+from sucrose.snapshot.signing import sign_snapshot
 from sucrose.snapshot.stateful import AppState, check_app_state
 from sucrose.snapshot.take_request import TakeRequest, async_take, take
 from sucrose.snapshot.take_stats import TakeStats
@@ -53,6 +59,8 @@ class Snapshot:
         path: str | os.PathLike[str],
         pg: Any = None,
         storage_options: Mapping[str, Any] | None = None,
+        *,
+        signing_key: SigningKey | Signer | None = None,
     ) -> None:
         """Refers to the snapshot at `path`.
 
@@ -60,12 +68,19 @@ class Snapshot:
             path: directory, optionally as ``fs://`` URL.
             pg: process group of the ranks that use the snapshot; single-process use needs none.
             storage_options: for the storage; the local one has none.
+            signing_key: the snapshot is read only where it is signed with this key, or with any of several; left
+                out it is what `SUCROSE_SIGNING_KEY` says, and without that signatures are not looked at.
+
+        Raises:
+            ConfigError: a signing key has less than 16 bytes, or there is no storage for the URL.
         """
         self.path = os.fspath(path)
         self._storage = LocalDirectory(os.path.abspath(local_path(path)))
         self._metadata: SnapshotMetadata | None = None
         self._index: SnapshotIndex | None = None
         self._stats: TakeStats | None = None
+        self._bases_are_checked = False
+        self._signer = signer_of(signing_key)
         check_storage_options(storage_options)
         check_single_process(pg)
 
@@ -81,6 +96,10 @@ class Snapshot:
         *,
         durable: bool = True,
         overwrite: bool = False,
+        base: str | os.PathLike[str] | Snapshot | None = None,
+        fingerprints: bool = False,
+        compression: Compression | str | None = None,
+        signing_key: SigningKey | Signer | None = None,
         progress: bool | None = None,
     ) -> Snapshot:
         """Writes `app_state` to `path` and returns a reference to it.
@@ -99,18 +118,29 @@ class Snapshot:
             durable: fsync everything before returning. Without it a power cut may lose or damage
                 the snapshot; a crash of the process still cannot.
             overwrite: replace a snapshot that is at `path`.
+            base: an earlier snapshot. Tensors, or pieces of large ones, that are as they were there are not
+                written; the new snapshot refers to them, and needs the base from then on. See docs/incremental.md.
+            fingerprints: store what the next snapshot needs to find out what has changed since this one. Takes with
+                a base always do.
+            compression: of the tensors: ``"zstd"``, ``"zstd:LEVEL"``, ``"auto"``, ``"none"`` or a `Compression`;
+                left out it is what `SUCROSE_COMPRESSION` says, none by default.
+            signing_key: signs the snapshot, with the first of several; left out it is what
+                `SUCROSE_SIGNING_KEY` says, none by default.
             progress: show a progress bar; by default on a terminal, after two seconds.
 
         Raises:
             TypeError: `app_state` has something that is no stateful.
+            ConfigError: `compression` is none of those, or a signing key has less than 16 bytes.
             UnsupportedError: a tensor without data, or a value that cannot be pickled.
-            FileExistsError: there is something at `path`, and `overwrite` is false or it is no
-                snapshot.
+            FileExistsError: there is something at `path`, and `overwrite` is false, it is no snapshot, or
+                other snapshots need it.
+            IncompleteSnapshotError: there is no complete snapshot at `base`, or one that it needs is missing.
+            CorruptionError: the base is damaged.
             NotDurableError: the snapshot is at `path`, but its folder could not be fsynced. What it has
                 replaced is kept beside it, under a hidden name that the message tells.
             OSError: writing failed; nothing was committed.
         """
-        reference = cls(path, pg, storage_options)
+        reference = cls(path, pg, storage_options, signing_key=signing_key)
         return reference._committed(
             *take(
                 TakeRequest(
@@ -121,6 +151,10 @@ class Snapshot:
                     prepare=_custom_tensor_prepare_func,
                     durable=durable,
                     overwrite=overwrite,
+                    base=_path_of(base),
+                    fingerprints=fingerprints,
+                    compression=compression,
+                    signer=reference._signer,
                     progress=progress,
                 )
             )
@@ -138,6 +172,10 @@ class Snapshot:
         *,
         durable: bool = True,
         overwrite: bool = False,
+        base: str | os.PathLike[str] | Snapshot | None = None,
+        fingerprints: bool = False,
+        compression: Compression | str | None = None,
+        signing_key: SigningKey | Signer | None = None,
     ) -> PendingSnapshot:
         """Like `take`, but returns as soon as `app_state` may be changed; the rest goes on meanwhile.
 
@@ -155,6 +193,11 @@ class Snapshot:
             _custom_tensor_prepare_func: called before this returns.
             durable: fsync everything before the commit.
             overwrite: replace a snapshot that is at `path` when this one is committed.
+            base: an earlier snapshot, which has to be committed. What has changed is found out before this returns,
+                and nothing else is copied.
+            fingerprints: store what the next snapshot needs to find out what has changed.
+            compression: of the tensors; goes on in the background.
+            signing_key: signs the snapshot.
 
         Returns:
             What to wait for, ask and cancel.
@@ -164,7 +207,7 @@ class Snapshot:
                 has been told of it yet. Nothing was begun then. Errors of writing are raised by
                 `PendingSnapshot.wait`, by the next take, or reported when the program ends.
         """
-        reference = cls(path, pg, storage_options)
+        reference = cls(path, pg, storage_options, signing_key=signing_key)
         return async_take(
             TakeRequest(
                 path=path,
@@ -174,6 +217,10 @@ class Snapshot:
                 prepare=_custom_tensor_prepare_func,
                 durable=durable,
                 overwrite=overwrite,
+                base=_path_of(base),
+                fingerprints=fingerprints,
+                compression=compression,
+                signer=reference._signer,
             ),
             reference._committed,
         )
@@ -196,13 +243,14 @@ class Snapshot:
         Args:
             app_state: all or some of the names that were saved.
             strict: handed to `nn.Module.load_state_dict`.
-            verify: check the digest of everything that is read.
+            verify: check the digest of everything that is read; a signing key demands it.
             allow_pickle: restore objects that need a full unpickler, which may run code.
             cast: convert tensors whose dtype differs instead of raising.
             progress: show a progress bar; by default on a terminal, after two seconds.
 
         Raises:
             IncompleteSnapshotError: there is no snapshot at the path.
+            SignatureError: a signing key is set, and the snapshot is not signed with it; nothing was changed.
             RuntimeError: a name in `app_state` is not in the snapshot.
             StateMismatchError: shapes, dtypes or keys differ; nothing was changed.
             UnsafeObjectError: an object needs `allow_pickle`; nothing was changed.
@@ -245,11 +293,33 @@ class Snapshot:
         batch = self._batch(verify=verify, show_progress=None, max_inflight_nbytes=memory_budget_bytes or 0)
         reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
         with torch.no_grad(), collector_paused():
-            value = reader.build(path, entry, obj_out)
+            value = reader.build_all(path, entry, obj_out)
         reader.mismatches += reader.unfillable
         reader.raise_mismatches(self.path)
         batch.read()
         return value
+
+    def read_objects(self, paths: Sequence[str], *, verify: bool = True, allow_pickle: bool = False) -> list[Any]:
+        """Reads several values at once: each file is gone through once, and tied tensors come out tied.
+
+        Args:
+            paths: as for `read_object`.
+            verify: check the digest of everything that is read.
+            allow_pickle: as for `restore`.
+
+        Returns:
+            The values, in the order of `paths`; tensors are new ones on the host.
+
+        Raises:
+            RuntimeError: nothing is stored at one of the paths.
+        """
+        entries = [find_entry(self.metadata, path) for path in paths]
+        batch = self._batch(verify=verify, show_progress=None)
+        reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
+        with torch.no_grad(), collector_paused():
+            values = [reader.build(path, entry) for path, entry in zip(paths, entries, strict=True)]
+        batch.read()
+        return values
 
     def get_state_dict_for_key(self, key: str, *, verify: bool = True, allow_pickle: bool = False) -> dict[str, Any]:
         """The state dict of one stateful, in new CPU tensors; no target is needed.
@@ -271,11 +341,63 @@ class Snapshot:
 
         Raises:
             IncompleteSnapshotError: there is no commit record at the path.
+            SignatureError: a signing key is set, and the snapshot is not signed with it.
             CorruptionError: it is damaged.
         """
         if self._metadata is None:
-            self._metadata, self._index = load_metadata(self._storage, self.path)
+            self._metadata, self._index = load_metadata(self._storage, self.path, self._signer)
         return self._metadata
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Paths of the other snapshots that this one needs, straight or through them; none for a whole one.
+
+        Raises:
+            IncompleteSnapshotError: there is no commit record at the path.
+            CorruptionError: it is damaged.
+        """
+        index = self._index_of_metadata()
+        return () if index is None else base_paths(self._storage, index)
+
+    def flatten(self, target: str | os.PathLike[str] | None = None, *, durable: bool = True) -> Snapshot:
+        """Writes a snapshot of the same content that needs no other, and returns a reference to it.
+
+        What this one refers to is copied, whatever it was compressed by uncompressed; memory for two pieces of 64 MiB
+        is all that it takes. Digests are compared on the way.
+
+        Args:
+            target: where to; left out it takes the place of this one, in one instant.
+            durable: fsync everything before returning.
+
+        Raises:
+            FileExistsError: there is something at `target`; or, without one, other snapshots need this one as it
+                is: flatten those first.
+            IncompleteSnapshotError: there is no snapshot, or one that it needs is missing.
+            CorruptionError: something is damaged.
+            OSError: reading or writing failed; nothing was committed.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from sucrose import Snapshot, StateDict
+            >>> folder = tempfile.mkdtemp()
+            >>> state = StateDict(frozen=torch.ones(3), trained=torch.zeros(3))
+            >>> first = Snapshot.take(folder + "/step_1", {"state": state})
+            >>> state["trained"] += 1
+            >>> second = Snapshot.take(folder + "/step_2", {"state": state}, base=first)
+            >>> len(second.bases), len(second.flatten().bases)
+            (1, 0)
+        """
+        flatten_snapshot(
+            self._storage,
+            self.path,
+            None if target is None else os.path.abspath(local_path(target)),
+            signer=self._signer,
+            durable=durable,
+            engine=get_engine(),
+        )
+        if target is None:
+            self._metadata = self._index = None
+        return Snapshot(self.path if target is None else target, signing_key=self._signer)
 
     @property
     def stats(self) -> TakeStats | None:
@@ -290,6 +412,7 @@ class Snapshot:
 
         Raises:
             IncompleteSnapshotError: there is no commit record at the path.
+            SignatureError: a signing key is set, and the snapshot is not signed with it.
             UnsupportedError: the snapshot has no digests (torchsnapshot wrote it).
         """
         try:
@@ -304,6 +427,36 @@ class Snapshot:
             raise UnsupportedError(f"{self.path} has no digests to verify", path=self.path)
         return verify_files(self._storage, metadata, index, get_engine())
 
+    def sign(self) -> None:
+        """Signs the snapshot as it is now, with the signing key, or the first of several.
+
+        For snapshots that were taken without one, and to change keys: with the new one and the old one set, a
+        signature by the old one is checked and replaced. Whoever signs a snapshot vouches for it. Unless it is signed
+        with one of the keys already, all of its data is read, compared with its digests, and digested by SHA-256; the
+        index is replaced.
+
+        Raises:
+            ConfigError: no signing key is set.
+            IncompleteSnapshotError: there is no commit record at the path.
+            SignatureError: one of the keys has signed it, and it was changed since then.
+            CorruptionError: it is damaged.
+            UnsupportedError: it has no digests (torchsnapshot wrote it).
+            OSError: reading or writing failed; the snapshot can be read as before.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from sucrose import Snapshot, StateDict
+            >>> path = tempfile.mkdtemp() + "/step_1"
+            >>> snapshot = Snapshot.take(path, {"state": StateDict(weight=torch.ones(3))})
+            >>> Snapshot(path, signing_key="an example of a key").sign()
+            >>> Snapshot(path, signing_key="an example of a key").read_object("0/state/weight")
+            tensor([1., 1., 1.])
+        """
+        if self._signer is None:
+            raise ConfigError(f"there is no key to sign with: set {SIGNING_KEY}, or give signing_key= to Snapshot")
+        self._metadata = self._index = None
+        sign_snapshot(self._storage, self._signer, self.path, get_engine())
+
     def _committed(self, metadata: SnapshotMetadata, stats: TakeStats) -> Snapshot:
         """A reference of its own to the snapshot that was just committed at this one's path."""
         snapshot = copy(self)
@@ -315,14 +468,23 @@ class Snapshot:
         return f"Snapshot({self.path!r})"
 
     def _load_index(self) -> SnapshotIndex | None:
-        if self._index is None:
-            self._index = load_index(self._storage)
+        if self._index is None and self._stats is not None:
+            # This object took the snapshot and knows its metadata; what lies there now may be somebody else's.
+            _, self._index = load_metadata(self._storage, self.path, self._signer)
         return self._index
 
+    def _check_bases(self) -> None:
+        if self._index is not None and not self._bases_are_checked:
+            check_bases(self._storage, self._index, get_engine())
+            self._bases_are_checked = True
+
     def _batch(self, *, verify: bool, show_progress: bool | None, max_inflight_nbytes: int = 0) -> ReadBatch:
+        check_verify(self._signer, verify=verify)
+        index = self._index_of_metadata()
+        self._check_bases()
         return ReadBatch(
             self._storage,
-            self._index_of_metadata(),
+            index,
             get_engine(),
             verify=verify,
             show_progress=show_progress,
@@ -341,3 +503,9 @@ class Snapshot:
             return load_stored_object(self._storage, location, key, checked_by, allow_pickle=allow_pickle)
 
         return StateReader(self.metadata, batch, load, index.state_dict_metadata if index else {}, cast=cast)
+
+
+def _path_of(base: str | os.PathLike[str] | Snapshot | None) -> str | None:
+    if base is None:
+        return None
+    return os.path.abspath(local_path(base.path if isinstance(base, Snapshot) else base))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sucrose.formats.index import DIGEST_NAME
 from sucrose.formats.manifest import TORCH_SAVE, Entry, ObjectEntry, TensorEntry
 from sucrose.snapshot.objects import dump_object, object_location
 from sucrose.snapshot.records import record_of
@@ -26,19 +27,21 @@ class StoredObjects:
     """Of the files, none of them durable yet."""
 
 
-def store_objects(staged: StagedDirectory, captured: CapturedState, engine: Engine) -> StoredObjects:
+def store_objects(
+    staged: StagedDirectory, captured: CapturedState, engine: Engine, digest_kind: str = DIGEST_NAME
+) -> StoredObjects:
     """Equal objects share a file: optimizers bring many an equal None and tuple."""
     stored = StoredObjects()
     location_of: dict[bytes, str] = {}
 
     def store(path: str, value: Any) -> str:
         data = dump_object(value, path)
-        digest = engine.digest(data)
+        digest = engine.digest(data, digest_kind)
         location = location_of.get(digest)
         if location is None:
             location = location_of[digest] = object_location(path, digest)
             stored.paths.append(staged.write(location, data))
-            stored.records[location] = record_of(data, engine)
+            stored.records[location] = record_of(data, engine, digest_kind)
         return location
 
     for path, value in captured.flat.objects:

@@ -3,7 +3,7 @@
 `start_take`, in the caller's thread:
 
 1. capture   state dicts are taken, flattened and checked (capture.py)
-2. plan      tensors get their places in data files (plan.py)
+2. plan      tensors get their places in data files (plan.py), for which there has to be room
 3. write     the engine begins the data files; meanwhile objects are written; all of it below a
              hidden directory
 4. safe      where staging was asked for: tensors have been copied, or as good as that, and nothing
@@ -12,7 +12,7 @@
 `StartedTake`, in any thread:
 
 5. wait      until the data files are complete and durable
-6. commit    index and metadata, and the annex; then fsync, rename, fsync (storage/local.py)
+6. commit    index and metadata, their signature, and the annex; then fsync, rename, fsync (storage/local.py)
 
 Whatever fails before the rename in step 6 leaves the target as it was; after it the new snapshot is there.
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,22 +30,39 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sucrose.engine import CHUNK_NBYTES, Engine, Staging
-from sucrose.errors import StorageError, SucroseError
-from sucrose.formats.index import DIGEST_NAME, INDEX_FILE, INDEX_VERSION, FileRecord, SnapshotIndex, encode_index
+from sucrose.engine import CHUNK_NBYTES, Engine, Staging, WriteResult
+from sucrose.errors import StorageError, StorageFullError, SucroseError
+from sucrose.formats.index import (
+    CODEC_NAME,
+    DIGEST_NAME,
+    INDEX_FILE,
+    SHA256_NAME,
+    BaseRecord,
+    FileRecord,
+    SnapshotIndex,
+    StoredRecord,
+    encode_index,
+)
 from sucrose.formats.manifest import MANIFEST_VERSION, METADATA_FILE, SnapshotMetadata, encode_metadata
+from sucrose.formats.signature import SIGNATURE_FILE, encode_signature
 from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.arguments import check_target
-from sucrose.snapshot.capture import CapturedState, PrepareTensor, capture
+from sucrose.snapshot.capture import PrepareTensor, capture
 from sucrose.snapshot.data_writes import DataWrites
-from sucrose.snapshot.plan import DataFile, plan_data_files
+from sucrose.snapshot.incremental.bases import base_paths
+from sucrose.snapshot.incremental.dependents import note_dependent
+from sucrose.snapshot.incremental.planning import TakePlan, plan_take
+from sucrose.snapshot.plan import DataFile
 from sucrose.snapshot.records import record_of
 from sucrose.snapshot.stored_objects import StoredObjects, store_objects
 from sucrose.snapshot.take_stats import TakeStats
 from sucrose.snapshot.tensors import extents_of
 from sucrose.storage import StagedDirectory
+from sucrose.storage.free_space import check_free_space, is_full, storage_full
 
 if TYPE_CHECKING:
+    from sucrose.compression import Compression
+    from sucrose.formats.signing_keys import Signer
     from sucrose.options import Options
     from sucrose.snapshot.annex import Annex
     from sucrose.snapshot.stateful import AppState
@@ -71,9 +88,16 @@ class _Contents:
     encoded_metadata: bytes
     data_files: list[str]
     """Names, in the order in which they were submitted."""
+    data_nbytes: int
+    """Of the data files, before they are compressed."""
     tensors: int
     objects: StoredObjects
     state_dict_metadata: dict[str, dict[str, dict[str, Any]]]
+    referred: dict[str, FileRecord]
+    """Files of other snapshots, by their names from this one."""
+    referred_nbytes: int
+    bases: dict[str, BaseRecord]
+    fingerprints: dict[str, str]
 
 
 def start_take(
@@ -88,38 +112,69 @@ def start_take(
     staging: Staging | None = None,
     show_progress: bool | None = False,
     annex: Annex | None = None,
+    compression: Compression | None = None,
+    signer: Signer | None = None,
+    base: str | None = None,
+    fingerprints: bool = False,
 ) -> StartedTake:
     """Steps 1 to 4, of a checked `app_state`. Without `staging` the sources are safe after step 5.
 
     Raises:
         UnsupportedError: a tensor without data, or a value that cannot be pickled.
+        IncompleteSnapshotError: there is no complete snapshot at `base`, or one that it refers to is gone.
+        CorruptionError: the base is damaged.
+        StorageFullError: there is too little space.
         StorageError: writing failed; `target` is as it was.
     """
     began = time.perf_counter()
     with torch.no_grad(), collector_paused():
         captured = capture(app_state, prepare, engine)
         captured_at = time.perf_counter()
-        files, tensor_entries = plan_data_files(captured, options)
+        digest_kind = DIGEST_NAME if signer is None else SHA256_NAME
+        plan = plan_take(
+            captured,
+            target=target,
+            base=base,
+            fingerprints=fingerprints or bool(options.fingerprints),
+            options=options,
+            compression=compression,
+            engine=engine,
+            signer=signer,
+        )
+    files = plan.files
     planned = time.perf_counter()
-    writes = DataWrites(engine, durable=durable, staging=staging, show_progress=show_progress)
-    staged = StagedDirectory(target)
-    with _discarded_on_error(staged, writes):
+    nbytes = sum(_nbytes_of(file, plan) for file in files)
+    try:
+        _check_free_space(target, plan, annex, replaces=overwrite and os.path.isdir(target))
+    except BaseException:
+        plan.release()
+        raise
+    writes = DataWrites(engine, durable=durable, staging=staging, show_progress=show_progress, digest_kind=digest_kind)
+    with _explained(target, lambda: nbytes):
+        staged = StagedDirectory(target)
+        staged.hold(plan.leases)
+    with _discarded_on_error(staged, writes, nbytes):
         for file in files[:_STARTED_EARLY]:
-            _submit(writes, staged, captured, file)
-        objects = store_objects(staged, captured, engine)
-        entries = {**captured.flat.entries, **tensor_entries, **objects.entries}
+            _submit(writes, staged, plan, file)
+        objects = store_objects(staged, captured, engine, digest_kind)
+        entries = {**captured.flat.entries, **plan.entries, **objects.entries}
         metadata = SnapshotMetadata(MANIFEST_VERSION, 1, entries)
         contents = _Contents(
             metadata=metadata,
             encoded_metadata=encode_metadata(metadata),
             data_files=[file.name for file in files],
-            tensors=len(tensor_entries),
+            data_nbytes=nbytes,
+            tensors=len(plan.entries),
             objects=objects,
             state_dict_metadata=captured.flat.state_dict_metadata,
+            referred=plan.referred,
+            referred_nbytes=plan.referred_nbytes,
+            bases=plan.bases,
+            fingerprints=plan.fingerprints,
         )
         objects_at = time.perf_counter()
         for file in files[_STARTED_EARLY:]:
-            _submit(writes, staged, captured, file)
+            _submit(writes, staged, plan, file)
         if staging is not None:
             writes.wait_safe()
     for name, begin, end in (
@@ -139,6 +194,7 @@ def start_take(
         overwrite=overwrite,
         in_background=staging is not None,
         annex=annex,
+        signer=signer,
     )
 
 
@@ -160,6 +216,7 @@ class StartedTake:
         overwrite: bool,
         in_background: bool,
         annex: Annex | None,
+        signer: Signer | None,
     ) -> None:
         self.writes = writes
         self._staged = staged
@@ -170,6 +227,8 @@ class StartedTake:
         self._overwrite = overwrite
         self._in_background = in_background
         self._annex = annex
+        self._signer = signer
+        self._digest_kind = DIGEST_NAME if signer is None else SHA256_NAME
         self._written = times.safe
 
     def wait_written(self, timeout_s: float | None = None) -> bool:
@@ -178,7 +237,7 @@ class StartedTake:
         Raises:
             StorageError: writing failed; the target is as it was.
         """
-        with _discarded_on_error(self._staged, self.writes):
+        with _discarded_on_error(self._staged, self.writes, self._contents.data_nbytes):
             is_written = self.writes.wait(timeout_s)
         self._written = time.perf_counter()
         return is_written
@@ -193,13 +252,14 @@ class StartedTake:
         """
         contents = self._contents
         began = time.perf_counter()
-        with _discarded_on_error(self._staged, self.writes):
+        with _discarded_on_error(self._staged, self.writes, self._contents.data_nbytes):
             check_target(self._staged.target, self._overwrite)
             index = self._index()
             unsynced = [
                 *contents.objects.paths,
                 *self._write_annex(index),
-                self._staged.write(INDEX_FILE, encode_index(index, self._engine.digest)),
+                *self._write_index(index),
+                *self._note_at_bases(index),
                 self._staged.write(METADATA_FILE, contents.encoded_metadata),
             ]
             self._staged.commit(unsynced, self._engine.sync if self._durable else None, overwrite=self._overwrite)
@@ -211,7 +271,9 @@ class StartedTake:
         stats = TakeStats(
             tensors=contents.tensors,
             objects=len(contents.objects.entries),
-            nbytes=sum(record.nbytes for record in index.files.values()),
+            nbytes=sum(record.nbytes for record in index.own_files().values()),
+            stored_nbytes=sum(record.nbytes_on_disk for record in index.own_files().values()),
+            referred_nbytes=contents.referred_nbytes,
             staging=self.writes.staging(),
             stall_s=(times.safe if self._in_background else ended) - times.began,
             capture_s=times.planned - times.began,
@@ -229,49 +291,96 @@ class StartedTake:
         """Paths of the annex's files, which are added to the index."""
         if self._annex is None:
             return []
-        nbytes = index.metadata.nbytes + sum(record.nbytes for record in index.files.values())
+        nbytes = index.metadata.nbytes + sum(record.nbytes for record in index.own_files().values())
         paths = []
-        for name, data in self._annex.files(nbytes).items():
+        for name, data in self._annex.files(nbytes, sorted(index.bases)).items():
             paths.append(self._staged.write(name, data))
-            index.files[name] = record_of(data, self._engine)
+            index.files[name] = record_of(data, self._engine, self._digest_kind)
+        return paths
+
+    def _note_at_bases(self, index: SnapshotIndex) -> list[str]:
+        """Paths of the notes by which the snapshots that are referred to know of this one."""
+        bases = base_paths(self._staged, index)
+        return [path for base in bases for path in note_dependent(base, self._staged.target)]
+
+    def _write_index(self, index: SnapshotIndex) -> list[str]:
+        """Paths of the index, which is complete then, and of the signature where there is one."""
+        encoded = encode_index(index, self._engine.digest)
+        paths = [self._staged.write(INDEX_FILE, encoded)]
+        if self._signer is not None:
+            signature = encode_signature(self._signer, index=encoded, metadata=self._contents.encoded_metadata)
+            paths.append(self._staged.write(SIGNATURE_FILE, signature))
         return paths
 
     def _index(self) -> SnapshotIndex:
         contents = self._contents
         records = {
-            name: FileRecord(result.nbytes, result.digests.hex())
-            for name, result in zip(contents.data_files, self.writes.results, strict=True)
+            name: _data_record(result) for name, result in zip(contents.data_files, self.writes.results, strict=True)
         }
         records.update(contents.objects.records)
-        return SnapshotIndex(
-            format_version=INDEX_VERSION,
+        records.update(contents.referred)
+        index = SnapshotIndex(
+            format_version=1,
             writer=_WRITER,
-            digest=DIGEST_NAME,
+            digest=self._digest_kind,
             chunk_nbytes=CHUNK_NBYTES,
-            metadata=record_of(contents.encoded_metadata, self._engine),
+            metadata=record_of(contents.encoded_metadata, self._engine, self._digest_kind),
             files=records,
             state_dict_metadata=contents.state_dict_metadata,
+            bases=contents.bases,
+            fingerprints=contents.fingerprints,
         )
+        index.set_version()
+        return index
 
 
-def _submit(writes: DataWrites, staged: StagedDirectory, captured: CapturedState, file: DataFile) -> None:
-    memories = [captured.dense[path] for path in file.paths]
-    writes.submit(staged.create_path(file.name), extents_of(memories, header=file.header))
+def _data_record(result: WriteResult) -> FileRecord:
+    stored = result.stored
+    if stored is None:
+        return FileRecord(result.nbytes, result.digests.hex())
+    groups = "".join(map(str, stored.groups)) if any(stored.groups) else ""
+    return FileRecord(result.nbytes, result.digests.hex(), StoredRecord(CODEC_NAME, stored.sizes.tolist(), groups))
+
+
+def _submit(writes: DataWrites, staged: StagedDirectory, plan: TakePlan, file: DataFile) -> None:
+    memories = [plan.memories[path] for path in file.paths]
+    writes.submit(staged.create_path(file.name), extents_of(memories, header=file.header), file.encoding)
+
+
+def _check_free_space(target: str, plan: TakePlan, annex: Annex | None, *, replaces: bool) -> None:
+    nbytes = sum(_nbytes_of(file, plan) for file in plan.files if file.encoding is None)
+    try:
+        check_free_space(target, nbytes, replaces=replaces)
+    except StorageFullError:
+        if annex is None or not annex.make_room():
+            raise
+        check_free_space(target, nbytes, replaces=replaces)
+
+
+def _nbytes_of(file: DataFile, plan: TakePlan) -> int:
+    return len(file.header) + sum(plan.memories[path].nbytes for path in file.paths)
 
 
 @contextmanager
-def _discarded_on_error(staged: StagedDirectory, writes: DataWrites) -> Iterator[None]:
+def _discarded_on_error(staged: StagedDirectory, writes: DataWrites, data_nbytes: int) -> Iterator[None]:
+    with _explained(staged.target, lambda: data_nbytes + staged.small_nbytes):
+        try:
+            yield
+        except BaseException:
+            _discard(staged, writes)
+            raise
+
+
+@contextmanager
+def _explained(snapshot_path: str, nbytes: Callable[[], int]) -> Iterator[None]:
+    """Adds to errors of the system which snapshot it was about, and how much it had to write."""
     try:
         yield
     except OSError as error:
-        _discard(staged, writes)
-        explained = _with_context(error, staged.target)
+        explained = _with_context(error, snapshot_path, nbytes)
         if explained is error:
             raise
         raise explained from error
-    except BaseException:
-        _discard(staged, writes)
-        raise
 
 
 def _discard(staged: StagedDirectory, writes: DataWrites) -> None:
@@ -285,9 +394,11 @@ _PLAIN_ERRNOS = frozenset(
 )
 
 
-def _with_context(error: OSError, snapshot_path: str) -> OSError:
+def _with_context(error: OSError, snapshot_path: str, nbytes: Callable[[], int]) -> OSError:
     if isinstance(error, SucroseError) or error.errno is None or error.errno in _PLAIN_ERRNOS:
         return error
+    if is_full(error):
+        return storage_full(error, snapshot_path, nbytes())
     file = os.fsdecode(error.filename) if error.filename else snapshot_path
     return StorageError(
         error.errno,

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sucrose.compression import Compression
 from sucrose.engine import Engine, Staging, get_engine
 from sucrose.engine.host_memory import free_host_nbytes
 from sucrose.options import Options, current_options
 from sucrose.snapshot.arguments import check_single_process, check_storage_options, check_target
+from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.commit_queue import QueuedTake
 from sucrose.snapshot.pending import PendingSnapshot
 from sucrose.snapshot.process_end import COMMITS, commit_in_background
@@ -20,6 +22,7 @@ from sucrose.storage import local_path
 
 if TYPE_CHECKING:
     from sucrose.formats.manifest import SnapshotMetadata
+    from sucrose.formats.signing_keys import Signer
     from sucrose.snapshot.annex import Annex
     from sucrose.snapshot.capture import PrepareTensor
     from sucrose.snapshot.snapshot import Snapshot
@@ -43,6 +46,13 @@ class TakeRequest:
     overwrite: bool = False
     progress: bool | None = False
     annex: Annex | None = None
+    compression: Compression | str | None = None
+    signer: Signer | None = None
+    """None: what the environment says."""
+    base: str | None = None
+    """Path of the snapshot that this one may refer to."""
+    fingerprints: bool = False
+    """Whether to store them without a base, too."""
 
 
 def take(request: TakeRequest) -> tuple[SnapshotMetadata, TakeStats]:
@@ -94,6 +104,10 @@ def _start(request: TakeRequest, *, in_background: bool = False) -> StartedTake:
         staging=_staging(options, engine) if in_background else None,
         show_progress=request.progress,
         annex=request.annex,
+        compression=Compression.of(request.compression, options.compression),
+        signer=signer_of(request.signer),
+        base=request.base,
+        fingerprints=request.fingerprints,
     )
 
 

@@ -13,7 +13,11 @@ class TakeStats:
     tensors: int
     objects: int
     nbytes: int
-    """Bytes of all data files, headers included."""
+    """Bytes of all files, before compression and with headers; what a base has is not among them."""
+    stored_nbytes: int
+    """Bytes of the same files on the disk."""
+    referred_nbytes: int
+    """Bytes of tensors, or of pieces of them, that were not written, as a base has them."""
     staging: str
     """Where `async_take` copied tensors to: ``"device"``, ``"host"``, ``"blocking"`` where there was
     too little memory and files were written instead, or ``"none"``; the last of these that occurred

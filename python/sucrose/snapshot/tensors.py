@@ -9,6 +9,7 @@ where they are.
 from __future__ import annotations
 
 import ctypes
+import errno
 import math
 import re
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ import msgspec
 import torch
 
 from sucrose.engine import Engine, Extents, Strides
-from sucrose.errors import UnsupportedError
+from sucrose.errors import CorruptionError, StorageError, UnsupportedError
 
 DTYPE_NAMES: dict[torch.dtype, str] = {
     dtype: str(dtype) for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)
@@ -223,9 +224,22 @@ def why_unfillable(tensor: torch.Tensor) -> str | None:
     return None
 
 
-def empty_like_entry(dtype: torch.dtype, shape: list[int]) -> torch.Tensor:
-    """A new CPU tensor that nothing has touched yet."""
-    return torch.empty(shape, dtype=dtype)
+def empty_like_entry(dtype: torch.dtype, shape: list[int], key: str) -> torch.Tensor:
+    """A new CPU tensor that nothing has touched yet.
+
+    Raises:
+        CorruptionError: there is no such dense tensor.
+        StorageError: there is no memory for it (ENOMEM).
+    """
+    if dtype in _QUANTIZED:
+        raise CorruptionError(f"{key!r} is stored as the bytes of a {dtype} tensor, whose scales are missing", key=key)
+    try:
+        return torch.empty(shape, dtype=dtype)
+    except (RuntimeError, MemoryError) as error:
+        nbytes = dense_nbytes(dtype, shape)
+        raise StorageError(
+            errno.ENOMEM, f"no memory for {key!r}, a {dtype} tensor of {nbytes} bytes", None, key=key
+        ) from error
 
 
 def dense_nbytes(dtype: torch.dtype, shape: list[int]) -> int:
@@ -241,3 +255,13 @@ def storage_address(storage: torch.UntypedStorage) -> int:
 def buffer_address(buffer: bytearray) -> int:
     """Address of a buffer's first byte, for as long as nobody resizes it."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
+
+
+def rows_of_memory(memory: Memory, dim: int, begin: int, end: int) -> Memory:
+    """Rows [begin, end) of the dimension `dim`, before which all have the size 1; `memory` keeps its owner."""
+    view = memory.tensor.detach().narrow(dim, begin, end - begin)
+    per_row = memory.nbytes // memory.tensor.shape[dim]
+    step = per_row if memory.strides is None else memory.strides[dim]
+    return Memory(
+        memory.address + begin * step, (end - begin) * per_row, memory.strides, view, memory.dtype, memory.device
+    )

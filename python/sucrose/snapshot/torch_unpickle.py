@@ -15,6 +15,7 @@ import torch
 from torch._weights_only_unpickler import Unpickler as WeightsOnlyUnpickler
 
 from sucrose.errors import CorruptionError, UnsafeObjectError
+from sucrose.formats.pickle_limits import check_pickle
 from sucrose.snapshot.plain_pickle import BeyondPlainError, StorageKind, load_plain
 from sucrose.snapshot.torch_pickle import STORAGE_CLASSES
 
@@ -29,6 +30,12 @@ MapLocation: TypeAlias = Union[
     None,
 ]
 """As `torch.load` takes it: where storages go, or who decides."""
+
+BROKEN_PICKLE = (
+    LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, EOFError, ImportError,
+    MemoryError, RuntimeError, struct.error,
+)  # fmt: skip
+"""What torch's restricted unpickler, and the functions that it allows, raise on bytes that no pickler has made."""
 
 _STORAGE_KINDS = {kind.__name__: StorageKind(dtype) for dtype, kind in STORAGE_CLASSES.items()}
 
@@ -50,8 +57,12 @@ def unpickle(
     loader = _StorageLoader(storages, map_location, path)
     try:
         result = load_plain(data, loader)
+    except CorruptionError as error:
+        if error.path is not None:
+            raise
+        raise CorruptionError(f"a storage of {path} {error}.", path=path) from error
     except BeyondPlainError:
-        with _announced(map_location):
+        with _announced(map_location, path):
             load = _load_weights_only if weights_only else _load_anything
             result = load(data, loader, path)
     loader.check()
@@ -72,6 +83,8 @@ class _StorageLoader:
 
     def __call__(self, persistent_id: Any) -> torch.TypedStorage:
         tag, kind, key, location, numel = persistent_id
+        if type(key) is not str:
+            raise pickle.UnpicklingError(f"a {type(key).__name__} does not name a storage")
         loaded = self._loaded.get(key)
         if loaded is not None:
             return loaded
@@ -131,7 +144,7 @@ def _restorer(
 
 
 @contextmanager
-def _announced(map_location: MapLocation) -> Iterator[None]:
+def _announced(map_location: MapLocation, path: str) -> Iterator[None]:
     """Tells torch's rebuild functions of tensors without storage where they belong."""
     # They read it there; torch 2.4 had another place for it.
     context = getattr(torch.serialization, "_serialization_tls", None)
@@ -140,19 +153,23 @@ def _announced(map_location: MapLocation) -> Iterator[None]:
     context.map_location = map_location
     try:
         yield
-        torch._utils._validate_loaded_sparse_tensors()  # type: ignore[no-untyped-call] # noqa: SLF001
+        try:
+            torch._utils._validate_loaded_sparse_tensors()  # type: ignore[no-untyped-call] # noqa: SLF001
+        except RuntimeError as error:
+            raise CorruptionError(f"{path} has a sparse tensor that is none: {error}", path=path) from error
     finally:
         context.map_location = None
 
 
 def _load_weights_only(data: bytes, loader: _StorageLoader, path: str) -> Any:
+    check_pickle(data, path)
     unpickler = WeightsOnlyUnpickler(io.BytesIO(data), encoding="utf-8")
     unpickler.persistent_load = loader  # type: ignore[method-assign] # as torch.load does
     try:
         return unpickler.load()  # type: ignore[no-untyped-call]
     except pickle.UnpicklingError as error:
         raise refusal(path, error) from error
-    except (LookupError, TypeError, ValueError, AttributeError, AssertionError, EOFError, struct.error) as error:
+    except BROKEN_PICKLE as error:
         if loader.failure is not None:
             raise
         raise CorruptionError(f"the pickle in {path} is broken: {error!r}.", path=path) from error

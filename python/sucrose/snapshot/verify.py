@@ -6,8 +6,11 @@ import time
 from dataclasses import dataclass
 
 from sucrose.engine import CHUNK_NBYTES, Engine
+from sucrose.errors import CorruptionError
 from sucrose.formats.index import SnapshotIndex
-from sucrose.formats.manifest import ChunkedTensorEntry, ObjectEntry, SnapshotMetadata, TensorEntry
+from sucrose.formats.manifest import METADATA_FILE, ChunkedTensorEntry, ObjectEntry, SnapshotMetadata, TensorEntry
+from sucrose.snapshot.incremental.bases import base_of, check_base
+from sucrose.snapshot.records import stored_chunks
 from sucrose.storage import LocalDirectory
 
 
@@ -56,17 +59,26 @@ def verify_files(
     ranges = ranges_by_file(metadata)
     problems: list[Problem] = []
     nbytes = files = 0
+    for base in index.bases:
+        try:
+            check_base(storage, index, base, engine)
+        except (CorruptionError, OSError) as error:
+            problems.append(Problem(file=f"{base}/{METADATA_FILE}", offset=None, keys=(), message=str(error)))
     for name, record in index.files.items():
         keys = tuple(key for key, _, _ in ranges.get(name, ()))
         try:
             actual = storage.size(name)
-            if actual != record.nbytes:
-                message = f"{name} has {actual} bytes, expected {record.nbytes}"
+            if actual != record.nbytes_on_disk:
+                message = f"{name} has {actual} bytes, expected {record.nbytes_on_disk}"
                 problems.append(Problem(file=name, offset=None, keys=keys, message=message))
                 continue
             # One after another: a file alone keeps all threads busy, and its ticket holds it open.
             result = engine.verify(
-                storage.path_of(name), file_nbytes=record.nbytes, digests=record.packed_digests()
+                storage.path_of(name),
+                file_nbytes=record.nbytes,
+                digests=record.packed_digests(),
+                stored=stored_chunks(record),
+                digest_kind=index.digest,
             ).wait()
         except OSError as error:
             problems.append(Problem(file=name, offset=None, keys=keys, message=str(error)))
@@ -78,6 +90,8 @@ def verify_files(
             affected = tuple(
                 key for key, first, last in ranges.get(name, ()) if first < begin + CHUNK_NBYTES and begin < last
             )
+            if not affected and base_of(name, index) is not None:
+                continue  # nothing of this snapshot: its base has to tell of that
             message = f"chunk {chunk.index} of {name}: digest {chunk.found} != {chunk.expected} at offset {begin}"
             problems.append(Problem(file=name, offset=begin, keys=affected, message=message))
     for name in sorted(set(ranges) - set(index.files)):

@@ -12,6 +12,7 @@ from typing import Any
 from sucrose.catalog import Catalog
 from sucrose.catalog.generation import Generation
 from sucrose.catalog.pending import PendingGeneration
+from sucrose.engine import get_engine
 from sucrose.errors import CorruptionError, UnsafeObjectError
 from sucrose.formats.manifest import DictEntry
 from sucrose.snapshot.capture import RANK
@@ -19,7 +20,7 @@ from sucrose.snapshot.flatten import encode_key
 from sucrose.state.settings import CHECKPOINT_CONFIG
 from sucrose.state.trust import distrust_of, stranger_in
 from sucrose.state.values import FrozenState, from_state_dict, to_state_dict
-from sucrose.storage import local_path
+from sucrose.storage import local_path, make_parents
 from sucrose.storage.leases import Lease
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class LocalCheckpoints:
         """
         self.where = os.path.abspath(os.path.expanduser(local_path(root)))
         try:
-            os.makedirs(self.where, mode=0o700, exist_ok=True)
+            if changed := make_parents(self.where, 0o700):
+                get_engine().sync(changed)  # else a power cut may take the directory, with all that was saved in it
         except OSError as error:
             raise OSError(error.errno, f"{_REFUSED}: {error.strerror}. {_WAY_OUT}", self.where) from error
         if not os.access(self.where, os.R_OK | os.W_OK | os.X_OK):
@@ -63,18 +65,24 @@ class LocalCheckpoints:
     def newest(self) -> LocalStates | None:
         """The newest generation that verifies, kept where it is until it is closed.
 
+        With a signing key those that are not signed with it are passed over, with a warning in the log.
+
         Raises:
             UnsafeObjectError: somebody else has put it there.
+            SignatureError: a signing key is set, and none of the generations is signed with it.
         """
         while (generation := self._catalog.latest(verify=True)) is not None:
             lease = generation.lease()
             if lease is not None:  # not removed between the two lines
                 logger.info("states of the program are those of %s", generation.path)
-                return LocalStates(generation, lease, self._distrust_of(generation.path))
+                return LocalStates(generation, lease, self._distrust_of(generation))
         return None
 
-    def _distrust_of(self, path: str) -> str | None:
-        """Why pickles of the generation at `path` must not run code."""
+    def _distrust_of(self, generation: Generation) -> str | None:
+        """Why pickles of the generation must not run code."""
+        if generation.signer is not None:
+            return None  # what has no valid signature is not read at all, wherever it lies
+        path = generation.path
         reason = distrust_of(self.where)
         if reason is None and (stranger := stranger_in(path)) is not None:
             # Not only its pickles: what is carried along from it would be this user's in the next generation.

@@ -25,11 +25,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from sucrose.errors import CorruptionError, NotDurableError
+from sucrose.errors import CorruptionError, IncompleteSnapshotError, NotDurableError
 from sucrose.storage.leases import Lease, lease
+from sucrose.storage.regular_file import check_regular, is_short_name, read_regular
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 _MAX_HIDDEN_NBYTES = 200  # of the target's name in ours; file systems allow 255
 
 Sync = Callable[[Sequence[str]], None]
@@ -40,31 +42,75 @@ class LocalDirectory:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._known_folders: set[str] = set()
+        self._referred: dict[str, tuple[LocalDirectory, str]] = {}
+        """Files of other directories, by their names from here: where they are, and their names there."""
+
+    def refer(self, base: str, names: Iterable[str]) -> None:
+        """Makes files of another directory readable here, by their names from here: ``../step_100/data/a``.
+
+        Args:
+            base: the other directory, from this one: ``../step_100``.
+            names: begin with that; they are all that becomes readable.
+
+        Raises:
+            CorruptionError: `base` is no such path, or a name leads out of it.
+        """
+        parts = PurePosixPath(base).parts
+        down = parts[parts.count("..") :]
+        if not base.startswith("../") or not down or ".." in down or "/".join(parts) != base or "\0" in base:
+            raise CorruptionError(f"{self.root}: {base!r} does not name another snapshot", path=self.root)
+        other = LocalDirectory(os.path.join(self.root, base))
+        for name in names:
+            there = name.removeprefix(f"{base}/")
+            other.path_of(there)
+            self._referred[name] = other, there
 
     def path_of(self, name: str) -> str:
         """Absolute or working-directory path of a file.
 
         Raises:
-            CorruptionError: `name` leads out of the directory.
+            CorruptionError: `name` leads out of the directory, to nothing that is referred to.
         """
+        if name in self._referred:
+            other, there = self._referred[name]
+            return other.path_of(there)
         parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+        is_inside = parts and not name.startswith("/") and ".." not in parts and "\0" not in name
+        if not is_inside or not is_short_name(name):
             raise CorruptionError(f"{self.root}: {name!r} does not name a file inside the snapshot", path=self.root)
         return os.path.join(self.root, name)
 
-    def read(self, name: str) -> bytes:
-        """All bytes of a small file. Raises OSError."""
+    def read(self, name: str, max_nbytes: int | None = None) -> bytes:
+        """All bytes of a small file.
+
+        Raises:
+            CorruptionError: it is longer than `max_nbytes`, no regular file, or reached by a symbolic link.
+            OSError: it cannot be read.
+        """
+        if name in self._referred:
+            other, there = self._referred[name]
+            return other.read(there, max_nbytes)
         path = self.path_of(name)
         try:
-            with open(path, "rb") as file:
-                return file.read()
+            check_regular(self.root, name, self._known_folders)
+            return read_regular(path, max_nbytes)
         except OSError as error:
             error.filename = path  # unknown to read
             raise
 
     def size(self, name: str) -> int:
-        """Bytes in a file. Raises OSError."""
-        return os.stat(self.path_of(name)).st_size
+        """Bytes in a file.
+
+        Raises:
+            CorruptionError: it is no regular file, or reached by a symbolic link.
+            OSError: it cannot be examined.
+        """
+        if name in self._referred:
+            other, there = self._referred[name]
+            return other.size(there)
+        self.path_of(name)
+        return check_regular(self.root, name, self._known_folders).st_size
 
 
 class StagedDirectory(LocalDirectory):
@@ -84,6 +130,13 @@ class StagedDirectory(LocalDirectory):
             super().__init__(os.path.join(self._parent, f".{_cut(name)}.tmp-{uuid.uuid4().hex}"))
             is_made = self._make()
         self._directories = {self.root}
+        self._bases: list[Lease] = []
+        self.small_nbytes = 0
+        """What `write` was given so far, successfully or not."""
+
+    def hold(self, bases: Iterable[Lease]) -> None:
+        """Keeps leases on the snapshots that this one refers to until `commit` or `discard` is over."""
+        self._bases.extend(bases)
 
     def create_path(self, name: str) -> str:
         """Path for a new file; its directories are made."""
@@ -99,6 +152,7 @@ class StagedDirectory(LocalDirectory):
     def write(self, name: str, data: bytes) -> str:
         """Creates a small file and returns its path; `commit` makes it durable."""
         path = self.create_path(name)
+        self.small_nbytes += len(data)
         try:
             with open(path, "xb") as file:
                 file.write(data)
@@ -117,11 +171,13 @@ class StagedDirectory(LocalDirectory):
 
         Raises:
             FileExistsError: the target exists.
+            IncompleteSnapshotError: a snapshot that this one refers to has been replaced or removed.
             NotDurableError: step 4 failed. What was at the target is kept under the hidden name.
             OSError: nothing was committed.
         """
         if sync is not None:
             sync([*files, *self._directories])
+        self._check_bases()
         replaced = overwrite and os.path.isdir(self.target)
         if replaced:
             _exchange(self.root, self.target)
@@ -141,6 +197,8 @@ class StagedDirectory(LocalDirectory):
         """Removes what is under the hidden name, unless it is kept by intention. No error is raised."""
         removal = self._removal.peek()
         if removal is not None:
+            if self._lease is not None:
+                self._lease.release()  # its descriptor may be the only one that there is for the removal
             _, remove, arguments, _ = removal
             remove(*arguments)
             self._keep()
@@ -150,7 +208,11 @@ class StagedDirectory(LocalDirectory):
         # Not __del__: that would run after each success, too, and Ctrl-C in it is lost.
         self._removal = weakref.finalize(self, _remove, self.root, os.getpid())
         self._removal.atexit = False
-        os.mkdir(self.root)
+        try:
+            os.mkdir(self.root)
+        except FileExistsError:
+            self._removal.detach()  # somebody else's
+            raise
         try:
             self._lease = lease(self.root)
         except OSError:
@@ -163,6 +225,19 @@ class StagedDirectory(LocalDirectory):
         self._removal.detach()
         if self._lease is not None:
             self._lease.release()
+        for base in self._bases:
+            base.release()
+
+    def _check_bases(self) -> None:
+        for base in self._bases:
+            if not base.is_current():
+                raise IncompleteSnapshotError(
+                    errno.ENOENT,
+                    f"{base.path} was replaced or removed while {self.target} was written, which refers to it; nothing "
+                    "was committed",
+                    base.path,
+                    path=base.path,
+                )
 
     def _not_durable(self, error: OSError, *, replaced: bool) -> NotDurableError:
         kept = f"; the one that it has replaced is kept at {self.root!r}" if replaced else ""
@@ -191,21 +266,43 @@ def _remove(path: str, owner: int) -> None:
         return
     try:
         shutil.rmtree(path, ignore_errors=True)
+        if os.path.lexists(path):
+            _remove_with_one_descriptor(path)
     except OSError as error:
         # A descriptor that rmtree closes twice, where a signal handler raised in between: Ctrl-C, mostly.
-        if error.__context__ is not None:
-            raise error.__context__ from None
+        earlier = error.__context__
+        if earlier is not None and not isinstance(earlier, OSError):
+            raise earlier from None
 
 
-def make_parents(directory: str) -> list[str]:
-    """Makes `directory`; returns the directories that got a new entry by that, for an fsync."""
+def _remove_with_one_descriptor(path: str) -> None:
+    """What rmtree has left, which needs one for each level."""
+    for folder, folders, files in os.walk(path, topdown=False):
+        for remove, names in ((os.unlink, files), (os.rmdir, folders)):
+            for name in names:
+                with suppress(OSError):
+                    remove(os.path.join(folder, name))
+    with suppress(OSError):
+        os.rmdir(path)
+
+
+def make_parents(directory: str, mode: int = 0o777) -> list[str]:
+    """Makes `directory`, which gets `mode`; returns the directories that got a new entry by that, for an fsync."""
     changed: list[str] = []
     missing = directory
-    while not os.path.lexists(missing):
+    while _is_missing(missing):
         missing = os.path.dirname(missing)
         changed.append(missing)
-    os.makedirs(directory, exist_ok=True)
+    os.makedirs(directory, mode, exist_ok=True)
     return changed
+
+
+def _is_missing(path: str) -> bool:
+    try:  # not os.path.lexists: where that may not look there seems to be nothing, the root included
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False
 
 
 def _rename_new(source: str, target: str) -> None:
@@ -222,8 +319,12 @@ def _exchange(source: str, target: str) -> None:
     """Puts `source` in the place of the directory `target`, and that in the place of `source`."""
     libc = ctypes.CDLL(None, use_errno=True)
     a, b = os.fsencode(source), os.fsencode(target)
-    if hasattr(libc, "renameat2") and not libc.renameat2(_AT_FDCWD, a, _AT_FDCWD, b, ctypes.c_uint(_RENAME_EXCHANGE)):
-        return
+    if hasattr(libc, "renameat2"):
+        if not libc.renameat2(_AT_FDCWD, a, _AT_FDCWD, b, ctypes.c_uint(_RENAME_EXCHANGE)):
+            return
+        error = ctypes.get_errno()
+        if error not in _NO_EXCHANGE:  # a file system that does not work is not asked for three renames instead
+            raise OSError(error, os.strerror(error), source, None, target)
     # File systems without exchange: for an instant neither is there, and both are whole.
     aside = f"{source}.old"
     try:

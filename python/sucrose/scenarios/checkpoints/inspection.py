@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import IO
 
 from sucrose.catalog.soundness import check_structure, read_indexed
 from sucrose.errors import CorruptionError, IncompleteSnapshotError
 from sucrose.formats.index import INDEX_FILE
+from sucrose.formats.limits import MAX_RECORD_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.formats.torch_zip_directory import looks_like_zip, read_directory, read_member
-from sucrose.scenarios.record import MAX_RECORD_NBYTES, RECORD_NAME, Record, decode_record
+from sucrose.scenarios.record import RECORD_NAME, Record, decode_record
+from sucrose.snapshot.authenticity import signer_of
 from sucrose.storage import LocalDirectory
 
 _PICKLE_MAGIC = b"\x80"
@@ -33,8 +36,11 @@ def inspect(path: str, *, is_snapshot: bool) -> Record | None:
 
 
 def _record_of_file(path: str) -> bytes | None:
-    with open(path, "rb") as file:
-        nbytes = os.fstat(file.fileno()).st_size
+    with open(path, "rb", opener=_without_waiting) as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise CorruptionError(f"{path} is no regular file", path=path)
+        nbytes = info.st_size
 
         def read_at(offset: int, count: int) -> bytes:
             return _read_at(file, offset, count)
@@ -61,6 +67,10 @@ def _record_of_file(path: str) -> bytes | None:
         return read_member(read_at, record, path)
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # else a pipe would wait for somebody to write to it
+
+
 def _read_at(file: IO[bytes], offset: int, nbytes: int) -> bytes:
     file.seek(offset)
     return file.read(nbytes)
@@ -70,7 +80,7 @@ def _record_of_snapshot(storage: LocalDirectory) -> bytes | None:
     if not os.path.exists(storage.path_of(INDEX_FILE)):
         _check_unindexed(storage)
         return None
-    index = check_structure(storage, None)
+    index = check_structure(storage, None, signer=signer_of(None))
     if RECORD_NAME not in index.files:
         return None
     if index.files[RECORD_NAME].nbytes > MAX_RECORD_NBYTES:

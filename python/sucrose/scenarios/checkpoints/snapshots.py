@@ -6,7 +6,7 @@ them as they are known in the program.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sucrose.errors import ConfigError, UnsupportedError
@@ -100,7 +100,10 @@ class _RecordAnnex:
         self._data = data
         self._committed = committed
 
-    def files(self, nbytes: int) -> Mapping[str, bytes]:  # noqa: ARG002 - part of the interface
+    def make_room(self) -> bool:
+        return False  # what is not kept any more is removed by the commit that superseded it
+
+    def files(self, nbytes: int, bases: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002 - part of the interface
         return {RECORD_NAME: self._data}
 
     def committed(self) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from contextlib import closing
 
 from sucrose.errors import ConfigError
+from sucrose.formats.signing_keys import SIGNING_KEY, SigningKey, signing_keys_of
 from sucrose.state.remote.address import PASSWORD, USERNAME, Address
 from sucrose.state.remote.chunks import private_copy
 from sucrose.state.remote.download import Download
 from sucrose.state.remote.pending import PendingUpload
 from sucrose.state.remote.saved import RemoteStates
 from sucrose.state.remote.session import Session, require_client
-from sucrose.state.remote.signature import SIGNING_KEY, Signer, signing_key_of
+from sucrose.state.remote.signature import record_signer
 from sucrose.state.remote.upload import Upload
 from sucrose.state.settings import Settings
 from sucrose.state.values import FrozenState
@@ -31,7 +32,8 @@ class RemoteCheckpoints:
         keep_last: how many generations to keep; None: all.
         password: None where the server asks for none.
         username: None for the default user.
-        signing_key: at least 16 bytes, the same in all programs of the job. Without it nobody knows who
+        signing_key: at least 16 bytes, the same in all programs of the job; or several, of which the first
+            signs and all are accepted. Without it nobody knows who
             has written what the server has, and only plain values and tensors are restored.
         timeout_s: the longest silence of the server.
         connect_timeout_s: how long a connection may take.
@@ -54,7 +56,7 @@ class RemoteCheckpoints:
         keep_last: int | None = None,
         password: str | None = None,
         username: str | None = None,
-        signing_key: bytes | None = None,
+        signing_key: SigningKey | None = None,
         timeout_s: float = 30.0,
         connect_timeout_s: float = 5.0,
     ) -> None:
@@ -71,7 +73,7 @@ class RemoteCheckpoints:
             connect_timeout_s=connect_timeout_s,
         )
         self._keep_last = keep_last
-        self._signer = None if signing_key is None else Signer(signing_key)
+        self._signer = None if signing_key is None else record_signer(signing_key)
         self._last: PendingUpload | None = None
         """Whichever save comes next waits for it, so that generations are numbered in the order of their content."""
 
@@ -89,7 +91,7 @@ class RemoteCheckpoints:
             keep_last=settings.keep_last,
             password=os.environ.get(PASSWORD) or None,
             username=os.environ.get(USERNAME) or None,
-            signing_key=signing_key_of(os.environ),
+            signing_key=signing_keys_of(os.environ),
         )
 
     @property

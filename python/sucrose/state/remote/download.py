@@ -11,19 +11,19 @@ from collections.abc import Iterator
 import msgspec
 
 from sucrose.errors import CorruptionError, StorageError, SucroseError
+from sucrose.formats.signing_keys import Signer
+from sucrose.formats.limits import MAX_STATE_RECORD_NBYTES as MAX_RECORD_NBYTES
 from sucrose.state.remote import scripts
 from sucrose.state.remote.address import Address
 from sucrose.state.remote.chunks import StateBuilder
 from sucrose.state.remote.keys import JobKeys, chunk_field
 from sucrose.state.remote.record import (
     CHUNK_NBYTES,
-    MAX_RECORD_NBYTES,
     GenerationRecord,
     StateRecord,
     decode_record,
 )
 from sucrose.state.remote.session import Session
-from sucrose.state.remote.signature import Signer
 from sucrose.state.values import FrozenState
 
 logger = logging.getLogger(__name__)

@@ -14,17 +14,15 @@ from typing import Annotated
 import msgspec
 
 from sucrose.errors import CorruptionError, FormatVersionError, UnsafeObjectError, UnsupportedError
-from sucrose.state.remote.signature import SIGNING_KEY, Signer
+from sucrose.formats.limits import MAX_STATE_RECORD_NBYTES as MAX_RECORD_NBYTES
+from sucrose.formats.limits import MAX_STORAGES
+from sucrose.formats.signing_keys import SIGNING_KEY, Signer
 
 RECORD_VERSION = 1
 DIGEST_NAME = "sha256"
 DIGEST_NBYTES = 32
 CHUNK_NBYTES = 4 << 20
 """Unit of transfer and of digest."""
-MAX_RECORD_NBYTES = 32 << 20
-"""Larger records are not read; one of this size speaks for 2 TiB of chunks."""
-MAX_STORAGES = 1 << 20
-"""In one generation: each costs memory even if it is empty."""
 MAX_NUMBER = 1 << 53
 """Numbers of generations stay below: they are scores of a sorted set, which are floating-point numbers."""
 UNSIGNED = b"unsigned"
@@ -157,12 +155,19 @@ def _check_signature(signer: Signer, line: bytes, signature: bytes, where: str) 
             "generation without it once",
             path=where,
         )
-    if not signer.has_signed(line, signature):
+    if not signer.has_signed(_from_hex(signature), line):
         raise UnsafeObjectError(
             f"{where} is signed with another key than {SIGNING_KEY}, or forged: set the same key in all programs "
             "of the job",
             path=where,
         )
+
+
+def _from_hex(signature: bytes) -> bytes:
+    try:
+        return bytes.fromhex(signature.decode("ascii"))
+    except ValueError:
+        return b""
 
 
 def _check_counts(states: Mapping[str, StateRecord]) -> None:

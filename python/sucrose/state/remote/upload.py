@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from importlib.metadata import version
 
 from sucrose.errors import CorruptionError, NotDurableError, StorageError, SucroseError, UnsupportedError
+from sucrose.formats.signing_keys import Signer
 from sucrose.state.remote import scripts
 from sucrose.state.remote.address import Address
 from sucrose.state.remote.chunks import cut, storage_sizes
@@ -28,7 +29,6 @@ from sucrose.state.remote.record import (
     encode_record,
 )
 from sucrose.state.remote.session import Command, Session, script_command
-from sucrose.state.remote.signature import Signer
 from sucrose.state.values import FrozenState
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,75 @@
+"""The snapshots that a snapshot refers to: where they are, and whether they are still the same.
+
+No torch is needed here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from sucrose.errors import CorruptionError, IncompleteSnapshotError
+from sucrose.formats.limits import MAX_METADATA_NBYTES
+from sucrose.formats.manifest import METADATA_FILE
+from sucrose.snapshot.records import record_of
+from sucrose.storage import LocalDirectory
+
+if TYPE_CHECKING:
+    from sucrose.engine import Engine
+    from sucrose.formats.index import SnapshotIndex
+
+
+def base_of(location: str, index: SnapshotIndex) -> str | None:
+    """The name of the base in which a file lies; None for a file of the snapshot's own."""
+    if not location.startswith("../"):
+        return None
+    return next((base for base in index.bases if location.startswith(f"{base}/")), None)
+
+
+def base_paths(storage: LocalDirectory, index: SnapshotIndex) -> tuple[str, ...]:
+    """Absolute paths of the snapshots that this one needs, by name."""
+    return tuple(os.path.normpath(os.path.join(os.path.realpath(storage.root), base)) for base in sorted(index.bases))
+
+
+def check_bases(storage: LocalDirectory, index: SnapshotIndex, engine: Engine) -> None:
+    """Reads the metadata of every base, and nothing else of it.
+
+    Raises:
+        IncompleteSnapshotError: a base is missing.
+        CorruptionError: it is not the one that was referred to.
+    """
+    for base in index.bases:
+        check_base(storage, index, base, engine)
+
+
+def check_base(storage: LocalDirectory, index: SnapshotIndex, base: str, engine: Engine) -> None:
+    """The same of one."""
+    root = os.path.join(storage.root, base)
+    path = os.path.join(root, METADATA_FILE)
+    try:
+        data = LocalDirectory(root).read(METADATA_FILE, MAX_METADATA_NBYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IncompleteSnapshotError(
+            errno.ENOENT,
+            f"{storage.root} refers to the snapshot {base}, which is not there any more: put it back, or restore "
+            "another snapshot. Snapshots that are moved have to be moved together, unless they were flattened before",
+            path,
+            path=storage.root,
+        ) from error
+    if record_of(data, engine, index.digest) != index.bases[base].metadata:
+        raise CorruptionError(
+            f"{storage.root} refers to the snapshot {base}, and another one is there now: put the old one back, or "
+            "restore another snapshot",
+            path=storage.root,
+        )
+
+
+def refer_to(storage: LocalDirectory, index: SnapshotIndex) -> None:
+    """Makes those files of the bases readable in `storage` that the index lists, and no others.
+
+    Raises:
+        CorruptionError: a base, or a file of one, is named by a path that leads elsewhere.
+    """
+    for base in index.bases:
+        storage.refer(base, [name for name in index.files if name.startswith(f"{base}/")])

@@ -1,0 +1,113 @@
+"""Files of a new snapshot that consist of what lies in files already, written with little memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sucrose.engine import CHUNK_NBYTES, Engine
+from sucrose.errors import CorruptionError
+from sucrose.formats.index import FileRecord, SnapshotIndex
+from sucrose.snapshot.incremental.file_ranges import FileRange, read_ranges
+from sucrose.snapshot.records import stored_chunks
+from sucrose.snapshot.tensors import buffer_address
+
+if TYPE_CHECKING:
+    from sucrose.storage import LocalDirectory
+
+_WINDOW_NBYTES = 16 * CHUNK_NBYTES
+
+
+def copy_checked(
+    storage: LocalDirectory, index: SnapshotIndex, name: str, target: str, engine: Engine, *, link: bool
+) -> None:
+    """Copies a file as it lies on the disk, after all of it was compared with its digests.
+
+    Args:
+        storage: the snapshot that has it.
+        index: of that snapshot.
+        name: of the file.
+        target: path of the copy.
+        engine: reads it.
+        link: whether the copy may be the same file under another name, which needs no look at it.
+
+    Raises:
+        CorruptionError: it was changed.
+        OSError: reading or writing failed.
+    """
+    source, record = storage.path_of(name), index.files[name]
+    if link:
+        storage.size(name)  # refuses symbolic links
+        with suppress(OSError):  # a file system without, or over its limit of them
+            os.link(source, target)
+            return
+    result = engine.verify(
+        source,
+        file_nbytes=record.nbytes,
+        digests=record.packed_digests(),
+        stored=stored_chunks(record),
+        digest_kind=index.digest,
+    ).wait()
+    for chunk in result.corrupt:
+        raise CorruptionError(
+            f"chunk {chunk.index} of {source}: digest {chunk.found} != {chunk.expected}",
+            path=source,
+            offset=chunk.index * CHUNK_NBYTES,
+        )
+    shutil.copyfile(source, target)
+
+
+def write_ranges(
+    path: str,
+    header: bytes,
+    ranges: Iterable[tuple[str, int, int]],
+    storage: LocalDirectory,
+    index: SnapshotIndex,
+    engine: Engine,
+) -> FileRecord:
+    """Creates a file of `header` and then ranges (location, offset, nbytes) of files, a window at a time.
+
+    Raises:
+        CorruptionError: what is read was changed.
+        OSError: reading or writing failed.
+    """
+    nbytes = 0
+    digests = bytearray()
+    with open(path, "xb") as file:
+        for window in _windows(header, ranges):
+            buffer = bytearray(sum(size for _, _, size in window))
+            address, at = buffer_address(buffer), 0
+            wanted = []
+            for location, offset, size in window:
+                if location is None:
+                    buffer[at : at + size] = header
+                else:
+                    wanted.append(FileRange(location, offset, size, address + at))
+                at += size
+            read_ranges(storage, index.files, index.digest, wanted, engine)
+            view = memoryview(buffer)
+            for begin in range(0, len(buffer), CHUNK_NBYTES):
+                digests += engine.digest(view[begin : begin + CHUNK_NBYTES], index.digest)
+            file.write(buffer)
+            nbytes += len(buffer)
+    return FileRecord(nbytes, digests.hex())
+
+
+def _windows(header: bytes, ranges: Iterable[tuple[str, int, int]]) -> Iterator[list[tuple[str | None, int, int]]]:
+    """The same pieces of the file, cut so that each window but the last is whole chunks; None is the header."""
+    window: list[tuple[str | None, int, int]] = [(None, 0, len(header))]
+    room = _WINDOW_NBYTES - len(header) % _WINDOW_NBYTES
+    for location, begin, size in ranges:
+        offset, left = begin, size
+        while left > 0:
+            taken = min(left, room)
+            window.append((location, offset, taken))
+            offset, left, room = offset + taken, left - taken, room - taken
+            if room == 0:
+                yield window
+                window, room = [], _WINDOW_NBYTES
+    if window:
+        yield window
