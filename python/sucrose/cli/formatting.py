@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+from unicodedata import combining, east_asian_width
 
 import typer
 
@@ -23,6 +25,15 @@ def time_text(time_ns: int) -> str:
 def metric_value(value: float) -> float | str:
     """A number as JSON has it; it has none for NaN and infinities."""
     return value if math.isfinite(value) else str(value)
+
+
+def json_value(value: Any) -> Any:
+    """A value of a checkpoint as JSON has it: bytes, complex numbers and what it has no numbers for become text."""
+    if isinstance(value, float):
+        return metric_value(value)
+    if isinstance(value, (list, tuple)):
+        return [json_value(part) for part in value]
+    return value if value is None or isinstance(value, (bool, int, str)) else repr(value)
 
 
 def tell(text: str) -> None:
@@ -51,10 +62,35 @@ def show_table(rows: Sequence[Sequence[str]], *, to_the_right: Collection[str] =
     """
     head, *_ = rows
     escaped = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*escaped, strict=True)]
-    for row in escaped:
+    widths = [max(map(columns_of, column)) for column in zip(*escaped, strict=True)]
+    for number, row in enumerate(escaped):
         cells = [
-            cell.rjust(width) if name in to_the_right else cell.ljust(width)
+            " " * (width - columns_of(cell)) + cell if name in to_the_right else cell + " " * (width - columns_of(cell))
             for name, cell, width in zip(head, row, widths, strict=True)
         ]
-        tell("  ".join(cells).rstrip())
+        line = "  ".join(cells).rstrip()
+        if number == 0 and sys.stdout.isatty():
+            tell_head(line)
+        else:
+            tell(line)
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes: letters of some scripts take two, accents none.
+
+    Example:
+        >>> from sucrose.cli.formatting import columns_of
+        >>> columns_of("重み"), columns_of("weight")
+        (4, 6)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def tell_head(line: str) -> None:
+    """The head of a table on a terminal: bold, unless the terminal or its user wants no such thing."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False).print(Text(printable(line), style="bold"), soft_wrap=True)

@@ -1,54 +1,51 @@
-"""The program: its commands, and how errors are told.
+"""The program: what holds for all commands, and how errors are told.
 
-An error is one line on stderr and the exit status 1; `--debug` shows where it came from. Wrong usage ends
-with status 2, as usual.
+An error is one line on stderr and the exit status 1, or 2 for commands that have an answer with status 1, as diff(1)
+has; `--debug` shows where it came from. Wrong usage ends with status 2, as usual.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
+import traceback
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from sucrose.cli.compare import compare
-from sucrose.cli.explain import explain
+from sucrose.cli.commands import CONTEXT_SETTINGS, Commands
 from sucrose.cli.formatting import tell
-from sucrose.cli.gc import gc
-from sucrose.cli.ls import ls
-from sucrose.cli.plot import plot
-from sucrose.cli.report import report
-from sucrose.cli.run import RunCommand, run
-from sucrose.cli.runs import runs
 from sucrose.config.plain_values import printable
 
 app = typer.Typer(
     name="sucrose",
+    cls=Commands,
     help="Looks after checkpoints that torch-sucrose has written.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT_SETTINGS,
 )
-app.command()(ls)
-app.command()(gc)
-app.command()(plot)
-app.command()(report)
-app.command(cls=RunCommand)(run)
-app.command()(explain)
-app.command()(runs)
-app.command()(compare)
+
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
+"""What Python puts before the words that mean the same."""
 
 
 @dataclass(slots=True)
-class _Invocation:
-    """What holds for all commands."""
+class Invocation:
+    """What holds for all commands.
+
+    Attributes:
+        debug: show tracebacks.
+        error_status: the exit status where something fails; a command may set another.
+    """
 
     debug: bool = False
+    error_status: int = 1
 
 
 def _show_version(is_asked_for: bool) -> None:
@@ -70,15 +67,16 @@ def _options(
 
 def main() -> None:
     """Runs the command line of this process, and ends the process."""
-    invocation = _Invocation()
+    invocation = Invocation()
     logging.getLogger("sucrose").addHandler(logging.NullHandler())  # the commands tell what there is to tell
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
     try:
         app(obj=invocation)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is told, and the status says so
         if invocation.debug:
-            raise
-        told = " ".join(str(error).split()) or type(error).__name__
-        sys.stderr.write(f"sucrose: {printable(told)}\n")
-        sys.exit(1)
+            traceback.print_exception(error)
+        else:
+            told = _ERRNO.sub("", " ".join(str(error).split())) or type(error).__name__
+            sys.stderr.write(f"sucrose: {printable(told)}\n")
+        sys.exit(invocation.error_status)

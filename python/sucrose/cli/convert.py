@@ -1,0 +1,71 @@
+"""`sucrose convert`: from one kind of checkpoint to another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sucrose.cli.formatting import tell, write_json
+from sucrose.overview.text import nbytes_text
+
+if TYPE_CHECKING:
+    from sucrose.interchange.conversion import ConvertReport
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="A snapshot, a .safetensors or .pt file, or a DCP folder.")],
+    target: Annotated[str, typer.Argument(help="What to write; the suffix says the kind, no suffix is a snapshot.")],
+    to: Annotated[
+        str | None,
+        typer.Option(help="snapshot, safetensors, torch or dcp, where the suffix does not say.", metavar="KIND"),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Of a snapshot only this stateful; or what to call it in one.", metavar="NAME")
+    ] = None,
+    flat_separator: Annotated[
+        str, typer.Option(help="Between keys in the names of .safetensors files.", metavar="TEXT")
+    ] = "/",
+    compression: Annotated[
+        str | None, typer.Option(help="Of a snapshot: zstd, zstd:LEVEL or auto.", metavar="HOW")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="Whose values, of a snapshot of several ranks.", min=0)] = 0,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Unpickle objects of the source that could run code.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint at the target.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Converts between snapshots, .safetensors, .pt and torch.distributed.checkpoint, bit for bit."""
+    from sucrose.interchange.conversion import convert as convert_checkpoint  # with torch
+
+    report = convert_checkpoint(
+        source,
+        target,
+        to=to,
+        key=key,
+        flat_separator=flat_separator,
+        compression=compression,
+        allow_pickle=allow_pickle,
+        overwrite=overwrite,
+        rank=rank,
+    )
+    if as_json:
+        write_json(_content(report))
+    else:
+        count = f"{report.tensors} {'tensor' if report.tensors == 1 else 'tensors'}"
+        tell(f"{report.target}: {report.target_kind.words}, {count}, {nbytes_text(report.nbytes)}")
+        for note in report.notes:
+            tell(f"note: {note}")
+
+
+def _content(report: ConvertReport) -> dict[str, Any]:
+    return {
+        "source": report.source,
+        "source_kind": report.source_kind.value,
+        "target": report.target,
+        "target_kind": report.target_kind.value,
+        "tensors": report.tensors,
+        "nbytes": report.nbytes,
+        "notes": list(report.notes),
+    }

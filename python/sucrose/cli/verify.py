@@ -1,0 +1,72 @@
+"""`sucrose verify`: whether checkpoints are what was saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sucrose.cli.formatting import tell, write_json
+from sucrose.cli.verify_progress import shown_progress
+from sucrose.interchange.verification import DAMAGED, SOUND, verify_path
+from sucrose.overview.text import nbytes_text
+
+if TYPE_CHECKING:
+    from sucrose.interchange.verification import Damage, Verdict
+
+_SHOWN_KEYS = 5
+_STATUS_DAMAGED, _STATUS_UNKNOWN = 1, 2
+
+
+def verify(
+    context: typer.Context,
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Snapshots, catalogs' folders, .pt or .safetensors files.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Reads everything and compares every digest. Status 0: all sound; 1: damage; 2: something is no checkpoint."""
+    context.obj.error_status = _STATUS_UNKNOWN
+    with shown_progress() as watcher:
+        verdicts = []
+        for path in paths:
+            for verdict in verify_path(path, watcher):
+                verdicts.append(verdict)
+                if not as_json:
+                    _show(verdict)
+    if as_json:
+        write_json(
+            {"sound": all(verdict.status == SOUND for verdict in verdicts), "checked": [*map(_content, verdicts)]}
+        )
+    statuses = {verdict.status for verdict in verdicts}
+    raise typer.Exit(_STATUS_DAMAGED if DAMAGED in statuses else 0 if statuses <= {SOUND} else _STATUS_UNKNOWN)
+
+
+def _content(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "path": verdict.path,
+        "kind": None if verdict.kind is None else verdict.kind.value,
+        "status": verdict.status,
+        "nbytes": verdict.nbytes,
+        "remark": verdict.remark,
+        "damage": [
+            {"file": damage.file, "offset": damage.offset, "keys": list(damage.keys), "message": damage.message}
+            for damage in verdict.damage
+        ],
+    }
+
+
+def _show(verdict: Verdict) -> None:
+    size = f", {nbytes_text(verdict.nbytes)}" if verdict.nbytes else ""
+    remark = f" ({verdict.remark})" if verdict.remark else ""
+    tell(f"{verdict.path}: {verdict.status}{size}{remark}")
+    for damage in verdict.damage:
+        tell(f"  {damage.message}{_values(damage)}")
+
+
+def _values(damage: Damage) -> str:
+    if not damage.keys:
+        return ""
+    names = ", ".join(map(repr, damage.keys[:_SHOWN_KEYS]))
+    more = len(damage.keys) - _SHOWN_KEYS
+    return f"; it has {names}{f' and {more} more' if more > 0 else ''}"

@@ -1,0 +1,120 @@
+"""Which kind of checkpoint a path is: by its contents where it exists, by its name where it does not."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from enum import Enum
+
+from sucrose.errors import ConfigError, IncompleteSnapshotError, UnsupportedError
+from sucrose.formats.limits import MAX_HEADER_NBYTES
+from sucrose.formats.manifest import METADATA_FILE
+from sucrose.formats.torch_zip import END_MAGIC, LOCAL_MAGIC
+from sucrose.storage import local_path
+
+DCP_METADATA_FILE = ".metadata"
+_SUFFIXES = {".safetensors": "safetensors", ".pt": "torch", ".pth": "torch", ".bin": "torch", ".ckpt": "torch"}
+_PICKLE_MAGIC = b"\x80"
+
+
+class Kind(str, Enum):
+    """A kind of checkpoint; the value is what ``--to`` takes."""
+
+    SNAPSHOT = "snapshot"
+    SAFETENSORS = "safetensors"
+    TORCH = "torch"
+    """A file of `torch.save`."""
+    DCP = "dcp"
+    """A folder of `torch.distributed.checkpoint`."""
+
+    @property
+    def words(self) -> str:
+        """As a sentence has it."""
+        return _WORDS[self.value]
+
+
+_WORDS = {
+    "snapshot": "a snapshot",
+    "safetensors": "a safetensors file",
+    "torch": "a file of torch.save",
+    "dcp": "a folder of torch.distributed.checkpoint",
+}
+
+
+def recognize(path: str | os.PathLike[str]) -> Kind:
+    """The kind of what lies at `path`, whatever it is called.
+
+    Raises:
+        IncompleteSnapshotError: a folder without a commit record.
+        UnsupportedError: a file of another kind.
+        OSError: it cannot be read.
+
+    Example:
+        >>> import sucrose, torch
+        >>> from sucrose.interchange.kinds import recognize
+        >>> sucrose.save({"weight": torch.ones(3)}, "/tmp/weights.backup")
+        >>> recognize("/tmp/weights.backup").value
+        'torch'
+    """
+    name = local_path(path)
+    if os.path.isdir(name):
+        if os.path.lexists(os.path.join(name, METADATA_FILE)):
+            return Kind.SNAPSHOT
+        if os.path.isfile(os.path.join(name, DCP_METADATA_FILE)):
+            return Kind.DCP
+        raise IncompleteSnapshotError(
+            errno.ENOENT,
+            f"neither a snapshot nor {Kind.DCP.words}: it has neither {METADATA_FILE} nor {DCP_METADATA_FILE}",
+            name,
+            path=name,
+        )
+    with open(name, "rb") as file:
+        head = file.read(9)
+        nbytes = os.fstat(file.fileno()).st_size
+        file.seek(max(0, nbytes - 22))
+        tail = file.read(22)
+    if head.startswith(LOCAL_MAGIC) or tail.startswith(END_MAGIC):
+        return Kind.TORCH
+    if _begins_like_safetensors(head, nbytes):
+        return Kind.SAFETENSORS
+    if head.startswith(_PICKLE_MAGIC):
+        return Kind.TORCH
+    raise UnsupportedError(
+        f"{name} is neither {Kind.SAFETENSORS.words} nor {Kind.TORCH.words}: it begins with {json.dumps(head.hex())}",
+        path=name,
+    )
+
+
+def target_kind(path: str | os.PathLike[str], to: str | None = None) -> Kind:
+    """The kind to write to `path`: `to`, or what the name says; a name without a suffix is a snapshot's.
+
+    Raises:
+        ConfigError: `to` is no kind, or the suffix is none of a kind.
+
+    Example:
+        >>> from sucrose.interchange.kinds import target_kind
+        >>> target_kind("model.safetensors").value, target_kind("step_100").value, target_kind("x", "dcp").value
+        ('safetensors', 'snapshot', 'dcp')
+    """
+    if to is not None:
+        try:
+            return Kind(to)
+        except ValueError:
+            known = ", ".join(kind.value for kind in Kind)
+            raise ConfigError(f"{to!r} is no kind of checkpoint; expected one of {known}") from None
+    name = os.path.basename(os.path.normpath(local_path(path)))
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in _SUFFIXES:
+        return Kind(_SUFFIXES[suffix])
+    if suffix.lstrip(".").isdecimal() or not suffix:  # step_1.5 is a folder's name
+        return Kind.SNAPSHOT
+    raise ConfigError(
+        f"{name!r}: the suffix {suffix!r} does not tell the kind to convert to; say --to "
+        f"{', '.join(kind.value for kind in Kind)}"
+    )
+
+
+def _begins_like_safetensors(head: bytes, file_nbytes: int) -> bool:
+    header_nbytes = int.from_bytes(head[:8], "little")
+    return len(head) == 9 and head[8:] == b"{" and header_nbytes <= min(MAX_HEADER_NBYTES, file_nbytes - 8)

@@ -1,0 +1,78 @@
+"""What is in a checkpoint, value by value. No torch here."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_NBITS = re.compile(r"torch\.[a-z]+?(\d+)")
+_NARROW = {"torch.bool": 1.0, "torch.quint4x2": 0.5, "torch.quint2x4": 0.25, "torch.float4_e2m1fn_x2": 1.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One value of a checkpoint.
+
+    Attributes:
+        path: keys that lead to it, joined with ``/``; ``%`` and ``/`` in a key are percent-encoded.
+        type: ``"Tensor"``, ``"ShardedTensor"``, ``"object"``, ``"int"``, ``"dict"`` for an empty one, and so on.
+        dtype: of a tensor, torch's own name; None for other values.
+        shape: of a tensor.
+        nbytes: of its content; None where only loading would tell.
+        value: of a primitive.
+        detail: the class of an object; empty otherwise.
+        rank: whose value it is.
+        place: equal for values that are the same bytes of the same file: tied tensors. None where that is unknown.
+        files: that it is stored in, by their names in the checkpoint.
+    """
+
+    path: str
+    type: str
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
+    nbytes: int | None = None
+    value: Any = None
+    detail: str = ""
+    rank: int = 0
+    place: object = None
+    files: tuple[str, ...] = ()
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether it has a dtype and a shape."""
+        return self.dtype is not None
+
+    @property
+    def numel(self) -> int:
+        """Elements of a tensor; 0 for other values."""
+        return 0 if self.shape is None else math.prod(self.shape)
+
+
+def tensor_nbytes(dtype: str, shape: tuple[int, ...] | list[int]) -> int | None:
+    """Bytes of a dense tensor; None for a dtype whose size its name does not tell.
+
+    Example:
+        >>> from sucrose.interchange.listing import tensor_nbytes
+        >>> tensor_nbytes("torch.bfloat16", (3, 4)), tensor_nbytes("torch.float8_e4m3fn", (5,))
+        (24, 5)
+    """
+    itemsize = _NARROW.get(dtype)
+    if itemsize is None:
+        found = _NBITS.match(dtype)
+        if found is None:
+            return None
+        itemsize = max(1, int(found[1]) // 8)
+    return math.ceil(math.prod(shape) * itemsize)
+
+
+def without_torch_prefix(dtype: str) -> str:
+    """The dtype as people write it.
+
+    Example:
+        >>> from sucrose.interchange.listing import without_torch_prefix
+        >>> without_torch_prefix("torch.float32")
+        'float32'
+    """
+    return dtype.removeprefix("torch.")

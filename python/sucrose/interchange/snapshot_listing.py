@@ -1,0 +1,234 @@
+"""What is in a snapshot, from its metadata and index alone: no torch, no tensor is read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sucrose.errors import CorruptionError
+from sucrose.formats.manifest import (
+    ChunkedTensorEntry,
+    DictEntry,
+    DTensorEntry,
+    ListEntry,
+    ObjectEntry,
+    OrderedDictEntry,
+    PrimitiveEntry,
+    ShardedTensorEntry,
+    TensorEntry,
+)
+from sucrose.interchange.listing import Listed, tensor_nbytes
+from sucrose.snapshot.authenticity import signer_of
+from sucrose.snapshot.contents import load_metadata
+from sucrose.storage import LocalDirectory, local_path
+
+if TYPE_CHECKING:
+    from sucrose.formats.index import SnapshotIndex
+    from sucrose.formats.manifest import Entry, Manifest, Shard, SnapshotMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotListing:
+    """A snapshot at a glance.
+
+    Attributes:
+        path: its folder.
+        metadata: its commit record.
+        index: None where torchsnapshot wrote it.
+        entries: its values, in the order of the manifest, those of all ranks.
+        nbytes: of its files and of those that it refers to, before compression.
+        nbytes_on_disk: of the same files as they are stored.
+        nbytes_in_bases: the part of that which lies in other snapshots.
+        bases: their paths, as the index has them: relative to `path`.
+    """
+
+    path: str
+    metadata: SnapshotMetadata
+    index: SnapshotIndex | None
+    entries: tuple[Listed, ...]
+    nbytes: int
+    nbytes_on_disk: int
+    nbytes_in_bases: int
+    bases: tuple[str, ...]
+
+
+def list_snapshot(path: str | os.PathLike[str]) -> SnapshotListing:
+    """Reads the small files of a snapshot, checked by their digests.
+
+    Raises:
+        IncompleteSnapshotError: there is no commit record at the path.
+        SignatureError: a signing key is set, and the snapshot is not signed with it.
+        SignatureError: keys are set, and it is not signed with one of them.
+        CorruptionError: metadata or index are damaged.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from sucrose import Snapshot, StateDict
+        >>> from sucrose.interchange.snapshot_listing import list_snapshot
+        >>> folder = tempfile.mkdtemp() + "/step_1"
+        >>> _ = Snapshot.take(folder, {"state": StateDict(weight=torch.ones(2, 3), steps=7)})
+        >>> [(entry.path, entry.shape, entry.value) for entry in list_snapshot(folder).entries]
+        [('state/weight', (2, 3), None), ('state/steps', None, 7)]
+    """
+    root = os.path.abspath(local_path(path))
+    storage = LocalDirectory(root)
+    metadata, index = load_metadata(storage, root, signer_of(None))
+    entries = tuple(listed_entries(metadata, index))
+    nbytes = on_disk = in_bases = 0
+    for name, record in index.files.items() if index is not None else ():
+        nbytes += record.nbytes
+        on_disk += record.nbytes_on_disk
+        in_bases += record.nbytes_on_disk if name.startswith("../") else 0
+    if index is None:
+        nbytes = on_disk = _files_nbytes(root, entries)
+    return SnapshotListing(
+        path=root,
+        metadata=metadata,
+        index=index,
+        entries=entries,
+        nbytes=nbytes,
+        nbytes_on_disk=on_disk,
+        nbytes_in_bases=in_bases,
+        bases=() if index is None else tuple(index.bases),
+    )
+
+
+def listed_entries(metadata: SnapshotMetadata, index: SnapshotIndex | None) -> list[Listed]:
+    """All values of a manifest in the order in which the containers have them, rank by rank."""
+    manifest = metadata.manifest
+    listed: list[Listed] = []
+    seen: set[str] = set()
+    for path in manifest:
+        if path not in seen and "/" in path and "/" not in path.partition("/")[2]:  # a root
+            _add(path, metadata, index, listed, seen)
+    for path in manifest:  # what no container knows of: torchsnapshot's own writers leave roots out
+        if path not in seen:
+            _add(path, metadata, index, listed, seen)
+    return listed
+
+
+def _add(
+    path: str, metadata: SnapshotMetadata, index: SnapshotIndex | None, listed: list[Listed], seen: set[str]
+) -> None:
+    """Depth first, without recursion: manifests may be nested deeper than Python's calls."""
+    waiting = [path]
+    while waiting:
+        at = waiting.pop()
+        entry = metadata.manifest.get(at)
+        if entry is None or at in seen:
+            continue
+        seen.add(at)
+        below = _children(metadata.manifest, at, entry)
+        if below:
+            waiting.extend(reversed(below))
+        else:
+            listed.append(_listed(at, entry, metadata, index))
+
+
+def _children(manifest: Manifest, path: str, entry: Entry) -> list[str]:
+    if isinstance(entry, (DictEntry, OrderedDictEntry)):
+        return [f"{path}/{_encoded(key)}" for key in entry.keys]
+    if isinstance(entry, ListEntry):
+        count = 0
+        while f"{path}/{count}" in manifest:
+            count += 1
+        return [f"{path}/{number}" for number in range(count)]
+    return []
+
+
+def _encoded(key: int | str) -> str:
+    return str(key).replace("%", "%25").replace("/", "%2F")
+
+
+def _listed(path: str, entry: Entry, metadata: SnapshotMetadata, index: SnapshotIndex | None) -> Listed:
+    rank_text, _, logical = path.partition("/")
+    rank = int(rank_text) if rank_text.isdecimal() else 0
+    if isinstance(entry, TensorEntry):
+        return _tensor(logical, rank, entry)
+    if isinstance(entry, (ChunkedTensorEntry, ShardedTensorEntry, DTensorEntry)):
+        return _in_parts(logical, rank, entry, metadata)
+    if isinstance(entry, ObjectEntry):
+        return Listed(
+            path=logical,
+            type=entry.type,
+            nbytes=_file_nbytes(entry.location, index),
+            detail=entry.obj_type,
+            rank=rank,
+            files=(entry.location,),
+        )
+    if isinstance(entry, PrimitiveEntry):
+        return Listed(path=logical, type=entry.type, value=_value(path, entry), rank=rank)
+    return Listed(path=logical, type=entry.type, rank=rank)
+
+
+def _value(path: str, entry: PrimitiveEntry) -> Any:
+    try:
+        return entry.get_value()
+    except ValueError as error:
+        raise CorruptionError(f"{path!r}: {error}", key=path) from error
+
+
+def _tensor(path: str, rank: int, entry: TensorEntry) -> Listed:
+    return Listed(
+        path=path,
+        type=entry.type,
+        dtype=entry.dtype,
+        shape=tuple(entry.shape),
+        nbytes=_part_nbytes(entry),
+        rank=rank,
+        place=(entry.location, entry.byte_range),
+        files=(entry.location,),
+    )
+
+
+def _in_parts(
+    path: str, rank: int, entry: ChunkedTensorEntry | ShardedTensorEntry | DTensorEntry, metadata: SnapshotMetadata
+) -> Listed:
+    if isinstance(entry, ChunkedTensorEntry):
+        parts, shape, dtype = entry.chunks, tuple(entry.shape), entry.dtype
+    else:
+        parts = _shards_of_all_ranks(path, metadata)
+        shape, dtype = _extent(parts), parts[0].tensor.dtype if parts else "torch.uint8"
+    places = tuple((part.tensor.location, part.tensor.byte_range) for part in parts)
+    return Listed(
+        path=path,
+        type=entry.type,
+        dtype=dtype,
+        shape=shape,
+        nbytes=sum(_part_nbytes(part.tensor) or 0 for part in parts),
+        rank=rank,
+        place=places,
+        files=tuple(dict.fromkeys(location for location, _ in places)),
+    )
+
+
+def _shards_of_all_ranks(path: str, metadata: SnapshotMetadata) -> list[Shard]:
+    shards: dict[tuple[int, ...], Shard] = {}  # by place: replicas of a shard are equal
+    for rank in range(metadata.world_size):
+        part = metadata.manifest.get(f"{rank}/{path}")
+        if isinstance(part, (ShardedTensorEntry, DTensorEntry)):
+            shards.update((tuple(shard.offsets), shard) for shard in part.shards)
+    return list(shards.values())
+
+
+def _extent(parts: list[Shard]) -> tuple[int, ...]:
+    ends = [[offset + size for offset, size in zip(part.offsets, part.sizes, strict=False)] for part in parts]
+    return tuple(max(column) for column in zip(*ends, strict=False))
+
+
+def _part_nbytes(entry: TensorEntry) -> int | None:
+    if entry.byte_range is not None:
+        return entry.byte_range[1] - entry.byte_range[0]
+    return tensor_nbytes(entry.dtype, entry.shape)
+
+
+def _file_nbytes(location: str, index: SnapshotIndex | None) -> int | None:
+    record = None if index is None else index.files.get(location)
+    return None if record is None else record.nbytes
+
+
+def _files_nbytes(root: str, entries: tuple[Listed, ...]) -> int:
+    """Of a snapshot without an index: what the file system says."""
+    storage = LocalDirectory(root)
+    return sum(storage.size(name) for name in {name for entry in entries for name in entry.files})
