@@ -6,9 +6,10 @@
 # the next make compiles only what changed.
 #
 # make test-large   the tests that need several GiB of memory and disk
-# make soak         kills a program hundreds of times (SOAK_KILLS, SOAK_SEED) and looks at what it finds again
+# make soak         kills programs hundreds of times (SOAK_KILLS, SOAK_SEED) and looks at what they find again
 # make lint         ruff, mypy, stubtest, clang-format        make format    lets them rewrite the sources
 # make sanitize     native tests and pytest under sanitizers  make bench     the benchmarks, into benchmarks/results
+# make fuzz         fuzzes all parsers, FUZZ_SECONDS for each  (FUZZ_TARGETS: only these)
 # make wheel        a wheel in dist/, tried in an environment of its own
 # make clean        removes everything that make made
 
@@ -21,22 +22,26 @@ export PYTHON TORCH
 BIN := .venv/bin
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/* csrc/cuda/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE # each of the programs that tests start would compile the package again
 
-.PHONY: demo test test-large soak native-tests lint format sanitize bench wheel clean
+.PHONY: demo test python-tests test-large soak native-tests lint format sanitize fuzz bench wheel clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
-test: .venv/installed .peers/torchsnapshot native-tests
+test: native-tests
+	$(MAKE) --no-print-directory python-tests
+
+python-tests: .venv/installed .peers/torchsnapshot
 	tools/system_packages.sh redis-server
-	SUCROSE_FAKE_CUDA_LIBRARY=build/dev/tests/native/libfake_cuda.so $(BIN)/python -m pytest
+	tools/python_tests.sh
 
 test-large: .venv/installed
 	$(BIN)/python -m pytest -m large
 
 soak: .venv/installed
-	PYTHONPATH=tests $(BIN)/python -m soak
+	PYTHONPATH=tests:tests/support $(BIN)/python -m soak
 
 native-tests: .venv/created
 	tools/system_packages.sh doctest-dev
@@ -51,6 +56,10 @@ format: .venv/installed
 sanitize: .venv/installed .peers/torchsnapshot
 	tools/system_packages.sh doctest-dev redis-server
 	tools/sanitize.sh
+
+fuzz: .venv/installed
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable .[dev,fuzz]
+	tools/fuzz.sh $(FUZZ_TARGETS)
 
 bench: .venv/installed
 	tools/system_packages.sh fio

@@ -19,4 +19,4 @@ python -m pip --python $environment/bin/python install --quiet --no-deps --no-bu
 # watches, and leaks are not looked for, as most of them are Python's own. Benchmarks have nothing to say here.
 SUCROSE_FAKE_CUDA_LIBRARY=build/asan/tests/native/libfake_cuda.so \
   LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
-  $environment/bin/python -m pytest --ignore tests/test_benchmarks.py
+  $environment/bin/python -m pytest --ignore tests/package/test_benchmarks.py

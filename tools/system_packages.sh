@@ -9,6 +9,7 @@ python=${PYTHON:-python3}
 
 has_header() { g++ -E -include "$1" -x c++ /dev/null; }
 has_library() { [[ $(g++ -print-file-name="$1") == */* ]]; }
+fuzzer='extern "C" int LLVMFuzzerTestOneInput(const unsigned char *, decltype(sizeof 0)) { return 0; }'
 
 is_present() {
   case $1 in
@@ -20,7 +21,10 @@ is_present() {
     liburing-dev) has_header liburing.h ;;
     doctest-dev) has_header doctest/doctest.h ;;
     fio) fio --version ;;
+    zstd) zstd --version ;;
     redis-server) redis-server --version ;;
+    clang) clang++ --version ;;
+    libclang-rt-*-dev) clang++ -fsanitize=fuzzer -o /dev/null -x c++ - <<<"$fuzzer" ;;
     chromium) command -v chromium chromium-browser google-chrome ;;
     *) return 1 ;;
   esac >/dev/null 2>&1
@@ -34,7 +38,7 @@ required=() optional=()
 for package in g++ python3-venv python3-dev libzstd-dev libxxhash-dev liburing-dev "$@"; do
   is_present "$package" && continue
   case $package in
-    liburing-dev | redis-server | chromium) optional+=("$package") ;;
+    liburing-dev | redis-server | chromium | zstd) optional+=("$package") ;;
     *) required+=("$package") ;;
   esac
 done

@@ -2,6 +2,7 @@
 
 python original.py take FOLDER             writes snapshots of all kinds into FOLDER
 python original.py restore SNAPSHOT FILE   restores SNAPSHOT and torch.saves what it got into FILE
+python original.py read SNAPSHOT PATH… FILE    torch.saves single values into FILE
 python original.py refuse SNAPSHOT FILE    likewise the names of the errors that it raises
 """
 
@@ -56,6 +57,12 @@ def restore(snapshot_path: Path, file: Path) -> None:
     torch.save({"contents": states.contents(app_state), "drawn": drawn, "objects": objects}, file)
 
 
+def read(snapshot_path: Path, *paths_and_file: Path) -> None:
+    *paths, file = paths_and_file
+    snapshot = Snapshot(str(snapshot_path))
+    torch.save({str(path): snapshot.read_object(str(path)) for path in paths}, file)
+
+
 def refuse(snapshot_path: Path, file: Path) -> None:
     errors = {}
     snapshot = Snapshot(str(snapshot_path))
@@ -72,4 +79,4 @@ def refuse(snapshot_path: Path, file: Path) -> None:
 
 if __name__ == "__main__":
     command, *paths = sys.argv[1:]
-    {"take": take, "restore": restore, "refuse": refuse}[command](*map(Path, paths))
+    {"take": take, "restore": restore, "read": read, "refuse": refuse}[command](*map(Path, paths))

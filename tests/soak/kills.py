@@ -13,18 +13,35 @@ from typing import TYPE_CHECKING
 
 from warm_python import WarmPython
 
-from sucrose.catalog import Catalog
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PROGRAM = Path(__file__).with_name("program.py")
-SETTINGS = "periodic_saving=enabled,periodic_saving_interval=0.05,keep_last=5"
-LATEST_KILL_S = 0.8
-CHECK_TIMEOUT_S = 60.0
+    from warm_python import RunningProgram
 
-_RUN_A_FILE = f"""
-__file__ = {str(PROGRAM)!r}
+PROGRAMS: dict[str, tuple[str, ...]] = {
+    "states": ("states.py",),
+    "snapshots": ("snapshots.py",),
+    "generations": ("generations.py",),
+    "files": ("files.py",),
+    "checkpoints as files": ("checkpoints.py", ".pt"),
+    "checkpoints as snapshots": ("checkpoints.py", ".snapshot"),
+}
+"""By name: the program, and what it is told beside its folder."""
+
+SETTINGS = "periodic_saving=enabled,periodic_saving_interval=0.05,keep_last=5"
+PRELOAD = "import numpy, torch, sucrose.catalog, sucrose.scenarios.scenario, sucrose.state.group, sucrose.state.local"
+SETTLED_SHARE = 0.7
+"""Of the kills those that come when the program has found its state, and is saving; the others come while it looks."""
+LATEST_KILL_S = 0.4
+MOST_STATES = 8
+"""A settled program has a few states more before it is killed, at random up to so many: machines may be slow."""
+COMPRESSED_SHARE = 0.3
+PATIENCE_S = 120.0
+
+_RUN_A_FILE = """
+import sys
+__file__ = sys.argv.pop(1)
+sys.path.insert(0, sys.argv.pop(1))
 exec(compile(open(__file__).read(), __file__, "exec"))
 """
 
@@ -33,9 +50,11 @@ exec(compile(open(__file__).read(), __file__, "exec"))
 class Outcome:
     """What was seen; `kills` in all, of which some came before the program had looked for its state."""
 
+    program: str
     seed: int
     kills: int = 0
     before_the_state_was_found: int = 0
+    compressed_starts: int = 0
     seconds: float = 0.0
     seen: Counter[str] = field(default_factory=Counter)
     """Lines of the oracle by their first word."""
@@ -43,9 +62,10 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills in {self.seconds:.0f} s (seed {self.seed}), {self.before_the_state_was_found} of them "
-            f"before the state was found: {self.seen['had']} states, {self.seen['durable']} reported durable, "
-            f"{self.seen['found']} times found again, {self.quarantined} broken generations"
+            f"{self.program}: {self.kills} kills in {self.seconds:.0f} s (seed {self.seed}), "
+            f"{self.before_the_state_was_found} of them before the state was found: {self.seen['had']} states, "
+            f"{self.seen['durable']} reported durable, {self.seen['found']} times found again, "
+            f"{self.quarantined} broken ones"
         )
 
 
@@ -55,36 +75,79 @@ def kill_again_and_again(
     *,
     kills: int,
     seed: int,
+    program: str = "states",
     tell: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcome:
-    """Starts and kills the program in `folder`.
+    """Starts and kills one of `PROGRAMS` in `folder`.
 
     Raises:
-        AssertionError: it found a state that it never had, an older one than it should, or a mixture.
+        AssertionError: it found a state that it never had, an older one than it should, none, or a mixture.
     """
-    moments, outcome, began = random.Random(seed), Outcome(seed), time.monotonic()
+    moments, outcome, began = random.Random(f"{seed} {program}"), Outcome(program, seed), time.monotonic()
     variables = {**environment, "HOME": str(folder), "LATTICE_CHECKPOINT_CONFIG": f"root={folder}/states,{SETTINGS}"}
-    python = WarmPython(preload="import torch, sucrose.state.group, sucrose.state.local")
+    python = WarmPython(preload=PRELOAD)
     try:
         for _ in range(kills):
-            before = _found(folder)
-            program = python.start(_RUN_A_FILE, [str(folder)], variables)
-            time.sleep(moments.uniform(0, LATEST_KILL_S))
-            with suppress(ProcessLookupError):  # it has failed, and tells why
-                program.send(signal.SIGKILL)
-            done = program.wait()
-            assert done.returncode == -signal.SIGKILL, f"kill {outcome.kills + 1}, seed {seed}:\n{done.stderr}"
+            looked = _looked(folder)
+            compression = "zstd:1" if moments.random() < COMPRESSED_SHARE else "none"
+            outcome.compressed_starts += compression != "none"
+            running = _start(python, program, folder, {**variables, "SUCROSE_COMPRESSION": compression})
+            is_settled, pause_s, states = (
+                moments.random() < SETTLED_SHARE,
+                moments.uniform(0, LATEST_KILL_S),
+                moments.randrange(MOST_STATES),
+            )
+            if is_settled:
+                _wait_until(running, lambda looked=looked: _looked(folder) > looked)
+                had = len(_lines(folder))
+                _wait_until(running, lambda had=had, states=states: len(_lines(folder)) >= had + states)
+            time.sleep(pause_s)
+            _kill(running, f"kill {outcome.kills + 1} of {program}, seed {seed}")
             outcome.kills += 1
-            outcome.before_the_state_was_found += _found(folder) == before
+            outcome.before_the_state_was_found += _looked(folder) == looked
             outcome.seconds = time.monotonic() - began
             _check(folder, outcome)
             tell(outcome)
-        _check_once_more(python, folder, variables)
+        # The last kill is looked at by a start that is given time.
+        looked = _looked(folder)
+        running = _start(python, program, folder, variables)
+        _wait_until(running, lambda: _looked(folder) > looked)
+        _kill(running, f"the look after the last kill of {program}, seed {seed}")
+        assert _looked(folder) > looked, f"nothing was looked for within {PATIENCE_S} s in {folder}"
     finally:
         python.close()
     _check(folder, outcome)
-    outcome.quarantined = len(Catalog(folder / "states").quarantined())
+    outcome.quarantined = sum(1 for place in folder.rglob("quarantine") for _ in place.iterdir())
     return outcome
+
+
+def _start(python: WarmPython, program: str, folder: Path, variables: Mapping[str, str]) -> RunningProgram:
+    here = Path(__file__).parent
+    script, *arguments = PROGRAMS[program]
+    return python.start(
+        _RUN_A_FILE, [str(here / "programs" / script), str(here.parent), str(folder), *arguments], variables
+    )
+
+
+def _kill(running: RunningProgram, what: str) -> None:
+    with suppress(ProcessLookupError):  # it has failed, and tells why
+        running.send(signal.SIGKILL)
+    done = running.wait()
+    assert done.returncode == -signal.SIGKILL, f"{what}:\n{done.stderr}"
+
+
+def _wait_until(running: RunningProgram, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so() and time.monotonic() < deadline and _is_alive(running):
+        time.sleep(0.002)
+
+
+def _is_alive(running: RunningProgram) -> bool:
+    try:
+        running.send(0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _check(folder: Path, outcome: Outcome) -> None:
@@ -99,29 +162,18 @@ def _check(folder: Path, outcome: Outcome) -> None:
         if what == "had":
             had[token] = number
             continue
+        if what == "nothing":
+            assert newest == -1, f"lost what was there before: {where}"
+            continue
         assert token in had, f"never had: {where}"
         if what == "found":
             assert had[token] >= newest, f"older than a state that was there before: {where}"
         newest = max(newest, had[token])
 
 
-def _check_once_more(python: WarmPython, folder: Path, variables: Mapping[str, str]) -> None:
-    """The last kill is looked at by a start that is given time."""
-    before = _found(folder)
-    program = python.start(_RUN_A_FILE, [str(folder)], variables)
-    deadline = time.monotonic() + CHECK_TIMEOUT_S
-    while _found(folder) == before and "durable" in "".join(_lines(folder)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    with suppress(ProcessLookupError):
-        program.send(signal.SIGKILL)
-    done = program.wait()
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    if "durable" in "".join(_lines(folder)):
-        assert _found(folder) > before, f"nothing was found any more in {folder}"
-
-
-def _found(folder: Path) -> int:
-    return sum(line.startswith("found") for line in _lines(folder))
+def _looked(folder: Path) -> int:
+    """How many starts have come as far as to know what there is."""
+    return sum(line.startswith(("found", "nothing")) for line in _lines(folder))
 
 
 def _lines(folder: Path) -> list[str]:

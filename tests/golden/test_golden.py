@@ -1,0 +1,48 @@
+"""Snapshots of every version of the format that was ever released restore, bit for bit, for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bitwise import assert_same
+from interop import states
+
+from sucrose import RNGState, Snapshot, StateDict
+
+GOLDEN = Path(__file__).resolve().parent
+SAMPLES = sorted(path.name for path in GOLDEN.iterdir() if (path / "snapshot").is_dir())
+
+pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage is deprecated", "ignore:torch.quantize_per_tensor")
+
+
+@pytest.fixture(params=SAMPLES)
+def sample(request: pytest.FixtureRequest) -> Path:
+    return GOLDEN / str(request.param)
+
+
+def expected_of(sample: Path) -> dict[str, Any]:
+    return torch.load(sample / "expected.pt", weights_only=False)  # type: ignore[no-any-return]
+
+
+def test_a_golden_sample_restores_in_place(each_engine: str, sample: Path) -> None:
+    expected = expected_of(sample)
+    empty = expected["contents"]["layouts"]["empty"].numel() == 0
+    app_state = states.make_app_state(1, StateDict, RNGState, empty=empty)
+    Snapshot(sample / "snapshot").restore(app_state)
+    drawn = torch.rand(3)
+    for key, value in states.contents(app_state).items():
+        assert_same(value, expected["contents"][key], key)
+    assert_same(drawn, expected["drawn"])
+
+
+def test_a_golden_sample_is_read_without_a_target(each_engine: str, sample: Path) -> None:
+    snapshot = Snapshot(sample / "snapshot")
+    for key, value in expected_of(sample)["contents"].items():
+        assert_same(dict(snapshot.get_state_dict_for_key(key)), dict(value), key)
+
+
+def test_the_golden_sample_of_this_format_verifies(each_engine: str) -> None:
+    assert Snapshot(GOLDEN / "format_1" / "snapshot").verify()

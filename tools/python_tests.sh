@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs pytest, one process for each core. Each takes about 1 GiB of memory, and above eight the longest file of tests
+# decides.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export SUCROSE_FAKE_CUDA_LIBRARY=${SUCROSE_FAKE_CUDA_LIBRARY:-build/dev/tests/native/libfake_cuda.so}
+
+run() { python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile "$@"; }
+
+# Once more with the backend that serves where io_uring may not be used, for the tests to which it makes a difference.
+SUCROSE_IO_BACKEND=threads run -m 'not large and not any_backend' \
+  tests/catalog tests/cuda tests/engine tests/formats tests/snapshot
+run
