@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.contenders import LOADERS, SAVERS, STALLERS
-from benchmarks.contenders.dcp import DistributedCheckpoint
+from benchmarks.contenders import COMPRESSORS, LOADERS, SAVERS, STALLERS
+from benchmarks.contenders.dcp import DistributedCheckpoint, DistributedCheckpointAsync
 from benchmarks.contenders.memcpy import Memcpy
 from benchmarks.contenders.pinned_copy import PinnedCopy
 from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
+from benchmarks.contenders.sucrose_incremental import SucroseFrozen, SucroseRows, SucroseSame
 from benchmarks.contenders.sucrose_layers import SucroseCatalog, SucroseStates
 from benchmarks.contenders.sucrose_scenario import SucroseScenario, SucroseScenarioHeld, SucroseScenarioSnapshot
 from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
@@ -46,6 +47,9 @@ _ENGINES = (EngineDigest.name, EngineNoDigest.name)
 _GPU_SAVERS = (SucroseSnapshot.name, TorchPickle.name, DistributedCheckpoint.name, TorchSnapshot.name)
 _SCENARIOS = (SucroseScenario.name, SucroseScenarioSnapshot.name, TorchPickle.name)
 _LAYERS = (SucroseCatalog.name, SucroseStates.name, TorchPickle.name)
+_INCREMENTAL = (SucroseFrozen.name, SucroseRows.name, SucroseSame.name)
+_COMPRESSORS = tuple(contender.name for contender in COMPRESSORS)
+_UNCOMPRESSED = (SucroseSnapshot.name, TorchPickle.name)
 _QUICK = (SucroseSnapshot.name, TorchPickle.name, Safetensors.name)
 
 
@@ -88,6 +92,16 @@ CASES: dict[str, Case] = {
     "P5-loop": Case(
         title="Training while a snapshot is written",
         cells=_cells(Operation.LOOP, ("training",), _STALLERS),
+    ),
+    "P6": Case(
+        title="Compression",
+        cells=(
+            *_cells(Operation.STORED_SIZE, ("bf16", "large"), _COMPRESSORS),
+            *_cells(Operation.SAVE, ("bf16",), (*_COMPRESSORS, *_UNCOMPRESSED)),
+            *_cells(Operation.LOAD_HOT, ("bf16",), (*_COMPRESSORS, *_UNCOMPRESSED)),
+            *_cells(Operation.SAVE_CPU, ("bf16",), (*_COMPRESSORS, *_UNCOMPRESSED)),
+            *_cells(Operation.LOAD_CPU, ("bf16",), (*_COMPRESSORS, *_UNCOMPRESSED)),
+        ),
     ),
     "P7": Case(
         title="Peak memory above the state",
@@ -136,6 +150,26 @@ CASES: dict[str, Case] = {
             *_cells(Operation.LOAD_HOT, ("large", "small"), (SucroseFile.name, *_SCENARIOS)),
         ),
     ),
+    "L3": Case(
+        title="A snapshot that refers to the one before",
+        cells=(
+            *_cells(
+                Operation.SAVE,
+                ("large",),
+                (*_INCREMENTAL, SucroseSnapshot.name, TorchPickle.name, DistributedCheckpoint.name),
+            ),
+            *_cells(
+                Operation.STALL,
+                ("large",),
+                (*_INCREMENTAL, SucroseAsync.name, DistributedCheckpointAsync.name, TorchPickle.name),
+            ),
+            *_cells(
+                Operation.LOAD_HOT,
+                ("large",),
+                (SucroseFrozen.name, SucroseRows.name, SucroseSnapshot.name, TorchPickle.name),
+            ),
+        ),
+    ),
     "G1": Case(
         title="GPU: through the engine, to and from a tmpfs",
         cells=(
@@ -159,6 +193,6 @@ CASES: dict[str, Case] = {
         cells=_cells(Operation.LOOP, ("training",), _STALLERS, "cuda"),
     ),
 }
-"""P6 belongs to compressed snapshots. The first letter of a name is its family: P is for every machine, G for GPUs."""
+"""The first letter of a name is its family: P is for every machine, G for GPUs."""
 
 FAMILIES = tuple(dict.fromkeys(name[0] for name in CASES))

@@ -61,11 +61,11 @@ class Worker(AbstractContextManager["Worker"]):
         return self._call("build_training", timeout_s=_BUILD_TIMEOUT_S, scale=scale, device=device)
 
     def save(self, path: Path) -> dict[str, Any]:
-        """Saves durably to `path`; returns `seconds`, `fsync_s` and `peak_nbytes`."""
+        """Saves durably to `path`; returns `seconds`, `cpu_s`, `fsync_s`, `peak_nbytes` and `stored_nbytes`."""
         return self._call("save", timeout_s=self._limit_s, path=path)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Loads from `path`; returns `seconds`, `peak_nbytes` and `equal`."""
+        """Loads from `path`; returns `seconds`, `cpu_s`, `peak_nbytes` and `equal`."""
         return self._call("load", timeout_s=self._limit_s, path=path)
 
     def stall(self, path: Path, *, overwrite: bool = False) -> dict[str, Any]:

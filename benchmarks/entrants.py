@@ -53,6 +53,7 @@ class ContenderEntrant(Entrant):
         self._operation = operation
         self._path = folder / name.replace(" ", "").replace(",", "-")
         self._limit_s = limit_s
+        self._nbytes = 0
         self._worker: Worker | None = None
 
     def start(self, state: str, scale: float, device: str) -> tuple[int, int]:
@@ -60,7 +61,8 @@ class ContenderEntrant(Entrant):
         self._worker = Worker(self.line.name, limit_s=self._limit_s)
         self.line = replace(self.line, version=self._worker.version)
         built = self._build(self._worker, state, scale, device)
-        return built["nbytes"], built["n_tensors"]
+        self._nbytes = built["nbytes"]
+        return self._nbytes, built["n_tensors"]
 
     def _build(self, worker: Worker, state: str, scale: float, device: str) -> dict[str, Any]:
         return worker.build(state, scale, device)
@@ -68,6 +70,12 @@ class ContenderEntrant(Entrant):
     def close(self) -> None:
         if self._worker is not None:
             self._worker.close()
+
+    def _sample(self, reply: dict[str, Any]) -> float:
+        """What one save or load is worth here."""
+        if self._operation is Operation.STORED_SIZE:
+            return float(reply["stored_nbytes"] / self._nbytes * 100)
+        return float(reply["cpu_s" if self._operation.is_cpu else "seconds"])
 
     def _check(self, *, equal: bool) -> None:
         self.line = replace(self.line, equal=equal and self.line.equal is not False)
@@ -85,7 +93,7 @@ class SaveEntrant(ContenderEntrant):
         remove(self._path)
         saved = self._started().save(self._path)
         fsync = {} if BY_NAME[self.line.name].durable else {"fsync_s": saved["fsync_s"]}
-        self.add(saved["seconds"], **fsync)
+        self.add(self._sample(saved), **fsync)
 
     def finish(self) -> None:
         self._check(equal=self._started().load(self._path)["equal"])
@@ -104,7 +112,7 @@ class LoadEntrant(ContenderEntrant):
         else:
             warm_page_cache(self._path)
         loaded = self._started().load(self._path)
-        self.add(loaded["seconds"])
+        self.add(self._sample(loaded))
         self._check(equal=loaded["equal"])
         evict(self._path)  # so that the files of all contenders need not fit into memory together
 
@@ -145,7 +153,7 @@ def entrant_for(operation: Operation) -> type[ContenderEntrant]:
         return LoopEntrant
     if operation is Operation.STALL:
         return StallEntrant
-    return LoadEntrant if operation.is_load else SaveEntrant
+    return LoadEntrant if operation.is_load or operation is Operation.LOAD_CPU else SaveEntrant
 
 
 class FioEntrant(Entrant):

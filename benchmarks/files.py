@@ -22,6 +22,11 @@ def files_below(path: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in names)
 
 
+def tree_nbytes(path: Path) -> int:
+    """How long all files of a save are together."""
+    return sum(each.stat().st_size for each in files_below(path))
+
+
 def fsync_tree(path: Path) -> None:
     """Makes durable what a save has written: files first, then folders, then the entry in the parent."""
     folders = [Path(folder) for folder, _, _ in os.walk(path, topdown=False)]

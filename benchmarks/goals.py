@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks.contenders.dcp import DistributedCheckpoint, DistributedCheckpointAsync
+from benchmarks.contenders.dcp import (
+    DistributedCheckpoint,
+    DistributedCheckpointAsync,
+    DistributedCheckpointZstd,
+)
 from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
-from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
+from benchmarks.contenders.sucrose_snapshot import (
+    SucroseAsync,
+    SucroseCompressed,
+    SucroseSnapshot,
+    SucroseUnverified,
+)
 from benchmarks.contenders.torch_pickle import TorchPickle
 from benchmarks.contenders.torchsnapshot import TorchSnapshot
 from benchmarks.records import Operation
@@ -108,6 +117,10 @@ _digests_written = _cost_percent(EngineDigest.name, EngineNoDigest.name)
 _digests_checked = _cost_percent(SucroseSnapshot.name, SucroseUnverified.name)
 _mib, _milliseconds, _as_it_is = _scaled(1 / (1 << 20)), _scaled(1000), _scaled(1)
 
+_percent = _scaled(1, SucroseCompressed.name)
+_gbps = _ours(lambda cell, line: cell.gbps(line), SucroseCompressed.name)
+_than_dcp_zstd = _ratio(SucroseCompressed.name, DistributedCheckpointZstd.name)
+
 _SAVE, _HOT, _COLD = Operation.SAVE, Operation.LOAD_HOT, Operation.LOAD_COLD
 _TMPFS, _STALL = Operation.SAVE_TMPFS, Operation.STALL
 _BIG, _SIZES = ("large", "bf16"), ("large", "double", "small", "real")
@@ -125,6 +138,11 @@ GOALS: tuple[Goal, ...] = (
     Goal("P4", _HOT, ("small", "many"), "≤", 5, "µs per tensor above the raw limit", _us_per_tensor),
     Goal("P5", _STALL, _BIG, "≤", 1.25, "× a bare multi-threaded copy", _times_copy),
     Goal("P5", _STALL, _BIG, "≥", 3, "× less than DCP async_save", _stall_than_dcp),
+    Goal("P6", Operation.STORED_SIZE, ("bf16",), "≤", 68, "% of the state", _percent),
+    Goal("P6", Operation.SAVE_CPU, ("bf16",), "≥", 0.6, "GB/s of a core", _gbps),
+    Goal("P6", Operation.LOAD_CPU, ("bf16",), "≥", 1.2, "GB/s of a core", _gbps),
+    Goal("P6", _SAVE, ("bf16",), "≥", 2, "× DCP with zstd", _than_dcp_zstd),
+    Goal("P6", _HOT, ("bf16",), "≥", 2, "× DCP with zstd", _than_dcp_zstd),
     Goal("P7", Operation.PEAK_SAVE, _SIZES, "≤", _PEAK_MIB, "MiB (ring + 64) above the state", _mib),
     Goal("P7", Operation.PEAK_LOAD, _SIZES, "≤", _PEAK_MIB, "MiB (ring + 64) above the state", _mib),
     Goal("P8", _SAVE, ("large",), "≤", 5, "% for the digests", _digests_written),

@@ -38,20 +38,28 @@ class Operation(str, Enum):
     PEAK_LOAD = "peak memory of a load"
     IMPORT = "import"
     FIRST_SAVE = "first save / later saves"
+    SAVE_CPU = "save, per core"
+    LOAD_CPU = "load, per core"
+    STORED_SIZE = "size of the files"
 
     @property
     def unit(self) -> str:
         """Of a sample: seconds, bytes, percent, or none for a ratio."""
         if self in {Operation.PEAK_SAVE, Operation.PEAK_LOAD}:
             return "B"
-        if self is Operation.LOOP:
+        if self in {Operation.LOOP, Operation.STORED_SIZE}:
             return "%"
         return "" if self is Operation.FIRST_SAVE else "s"
 
     @property
     def is_rate(self) -> bool:
         """Whether bytes over a sample are a rate that can be compared with others."""
-        return self.is_save or self.is_load
+        return self.is_save or self.is_load or self.is_cpu
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether a sample is the processor time of a save or a load, of all threads together."""
+        return self in {Operation.SAVE_CPU, Operation.LOAD_CPU}
 
     @property
     def is_save(self) -> bool:
@@ -66,7 +74,7 @@ class Operation(str, Enum):
     @property
     def in_rounds(self) -> bool:
         """Whether contenders take turns; the others are measured in fresh processes."""
-        return self.is_rate or self in {Operation.STALL, Operation.LOOP}
+        return self.is_rate or self in {Operation.STALL, Operation.LOOP, Operation.STORED_SIZE}
 
     @property
     def in_memory(self) -> bool:

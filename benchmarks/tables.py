@@ -27,6 +27,9 @@ _HOW = {
     Operation.PEAK_SAVE: "MiB above what was resident before, in a fresh process",
     Operation.PEAK_LOAD: "MiB above what was resident before, in a fresh process; mapped files count",
     Operation.IMPORT: "ms on top of `import torch`, in a fresh process",
+    Operation.SAVE_CPU: "GB/s of one core: the state over the processor time of all threads, fsync included",
+    Operation.LOAD_CPU: "GB/s of one core, page cache hot",
+    Operation.STORED_SIZE: "% of the state",
     Operation.FIRST_SAVE: "time of the first save of a process ÷ median of its later ones",
 }
 _SAMPLE_FACTORS = {"B": 1 / (1 << 20), "s": 1000.0, "": 1.0, "%": 1.0}

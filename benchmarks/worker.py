@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import loop, memory
 from benchmarks.contenders import BY_NAME
-from benchmarks.files import fsync_tree
+from benchmarks.files import fsync_tree, tree_nbytes
 from benchmarks.machine import version
 from benchmarks.peers import PEERS_DIR
 
@@ -74,15 +74,20 @@ class Bench:
         gc.collect()
         self._devices.drain(self._device)
         resident = memory.reset_peak()
-        before = time.perf_counter()
+        cpu_before, before = time.process_time(), time.perf_counter()
         self._contender.save(self._state, path)
         self._devices.drain(self._device)
         saved = time.perf_counter()
         if not self._contender.durable:
             fsync_tree(path)
         after = time.perf_counter()
-        peak = memory.peak_nbytes() - resident
-        return {"seconds": after - before, "fsync_s": after - saved, "peak_nbytes": peak}
+        return {
+            "seconds": after - before,
+            "cpu_s": time.process_time() - cpu_before,
+            "fsync_s": after - saved,
+            "peak_nbytes": memory.peak_nbytes() - resident,
+            "stored_nbytes": tree_nbytes(path),
+        }
 
     def load(self, path: Path) -> dict[str, Any]:
         """Loads over zeroed tensors and compares what came back, bit by bit."""
@@ -90,13 +95,13 @@ class Bench:
         gc.collect()
         self._devices.drain(self._device)
         resident = memory.reset_peak()
-        before = time.perf_counter()
+        cpu_before, before = time.process_time(), time.perf_counter()
         loaded = self._contender.load(self._state, path)
         self._devices.drain(self._device)
-        after = time.perf_counter()
+        after, cpu_s = time.perf_counter(), time.process_time() - cpu_before
         peak = memory.peak_nbytes() - resident
         equal = self._states.fingerprint(loaded) == self._fingerprint
-        return {"seconds": after - before, "peak_nbytes": peak, "equal": equal}
+        return {"seconds": after - before, "cpu_s": cpu_s, "peak_nbytes": peak, "equal": equal}
 
     def stall(self, path: Path, *, overwrite: bool) -> dict[str, Any]:
         """Saves in the background and waits for the durable end; `overwrite` changes everything in between."""

@@ -7,6 +7,7 @@ from benchmarks.contenders.dcp import (
     DistributedCheckpoint,
     DistributedCheckpointAsync,
     DistributedCheckpointStager,
+    DistributedCheckpointZstd,
 )
 from benchmarks.contenders.fastsafetensors import FastSafetensors
 from benchmarks.contenders.memcpy import Memcpy
@@ -15,15 +16,26 @@ from benchmarks.contenders.runai import RunaiModelStreamer
 from benchmarks.contenders.safetensors_file import Safetensors, SafetensorsMap
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
+from benchmarks.contenders.sucrose_incremental import SucroseFrozen, SucroseRows, SucroseSame
 from benchmarks.contenders.sucrose_layers import SucroseCatalog, SucroseStates
 from benchmarks.contenders.sucrose_scenario import SucroseScenario, SucroseScenarioHeld, SucroseScenarioSnapshot
-from benchmarks.contenders.sucrose_snapshot import SucroseAsync, SucroseSnapshot, SucroseUnverified
+from benchmarks.contenders.sucrose_snapshot import (
+    SucroseAsync,
+    SucroseAuto,
+    SucroseCompressed,
+    SucroseSnapshot,
+    SucroseUnverified,
+    SucroseZstd1,
+    SucroseZstd1Filter,
+    SucroseZstd3,
+    SucroseZstd3Filter,
+)
 from benchmarks.contenders.tensorizer import Tensorizer
 from benchmarks.contenders.torch_checkpointing import TorchCheckpointing, TorchCheckpointingAsync
 from benchmarks.contenders.torch_pickle import TorchPickle
 from benchmarks.contenders.torchsnapshot import TorchSnapshot, TorchSnapshotAsync
 
-__all__ = ["BY_NAME", "LOADERS", "SAVERS", "STALLERS", "Contender", "Role"]
+__all__ = ["BY_NAME", "COMPRESSORS", "LOADERS", "SAVERS", "STALLERS", "Contender", "Role"]
 
 SAVERS: tuple[type[Contender], ...] = (
     SucroseSnapshot,
@@ -55,10 +67,24 @@ STALLERS: tuple[type[Contender], ...] = (
 )
 """What it would save with in the background, and ``torch.save`` beside them, which stalls until its end."""
 
+COMPRESSORS: tuple[type[Contender], ...] = (
+    SucroseCompressed,
+    SucroseAuto,
+    SucroseZstd1Filter,
+    SucroseZstd1,
+    SucroseZstd3Filter,
+    SucroseZstd3,
+    DistributedCheckpointZstd,
+)
+"""What would make its files smaller."""
+
 _ALL: tuple[type[Contender], ...] = (
     *LOADERS,
     SucroseFile,
     SucroseCatalog,
+    SucroseFrozen,
+    SucroseRows,
+    SucroseSame,
     SucroseScenario,
     SucroseScenarioHeld,
     SucroseScenarioSnapshot,
@@ -68,6 +94,7 @@ _ALL: tuple[type[Contender], ...] = (
     Memcpy,
     PinnedCopy,
     *STALLERS,
+    *COMPRESSORS,
 )
 
 BY_NAME: dict[str, type[Contender]] = {contender.name: contender for contender in _ALL}

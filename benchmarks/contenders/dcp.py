@@ -32,6 +32,19 @@ class DistributedCheckpoint(Contender):
         return state
 
 
+class DistributedCheckpointZstd(DistributedCheckpoint):
+    name = "DCP zstd"
+    note = "the same with DCP's ZStandard extension, as it comes (level 3, one thread)"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._zstd = import_module("torch.distributed.checkpoint._extension").ZStandard
+
+    def save(self, state: State, path: Path) -> None:
+        writer = self._dcp.FileSystemWriter(path, _extensions=[self._zstd()])
+        self._dcp.save(state, storage_writer=writer, no_dist=True)
+
+
 class DistributedCheckpointAsync(DistributedCheckpoint):
     name = "DCP async_save"
     note = "torch.distributed.checkpoint.async_save as it comes, no_dist=True"
