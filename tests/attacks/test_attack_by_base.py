@@ -142,3 +142,16 @@ def test_tensors_that_were_tied_in_the_base_and_are_no_more_are_no_attack(tmp_pa
     Snapshot.take(tmp_path / "s", {"state": state}, base=tmp_path / "base")
     found = Snapshot(tmp_path / "s").get_state_dict_for_key("state")
     assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_many_bases_with_many_files_are_not_compared_with_each_other(folder: Path) -> None:
+    """In two megabytes of index they would be four hundred million pairs."""
+
+    def change(metadata: dict[str, Any], index: dict[str, Any]) -> None:
+        record = index["bases"]["../base"]
+        index["bases"] |= {f"../{number}": record for number in range(20_000)}
+        index["files"] |= {f"../{number}/a": {"nbytes": 0, "digests": ""} for number in range(20_000)}
+
+    forge(folder, change)
+    with pytest.raises(IncompleteSnapshotError):
+        Snapshot(folder).read_object("0/state/weight")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,3 +192,96 @@ def test_a_writer_that_waits_at_the_other_end_of_a_pipe_is_not_listened_to(folde
     finally:
         writing.join()
         os.close(fd)
+
+
+MARKS: dict[str, Callable[[Path, Path], object]] = {
+    "link": lambda path, private: path.symlink_to(private),
+    "hard link": lambda path, private: os.link(private, path),
+    "pipe": lambda path, private: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("kind", MARKS)
+def test_a_pin_is_not_written_through_what_somebody_has_put_there(tmp_path: Path, kind: str) -> None:
+    private = tmp_path / "private"
+    private.write_bytes(b"mine")
+    catalog = Catalog(tmp_path / "c")
+    generation = catalog.save(1, state())
+    (tmp_path / "c" / ".pins").mkdir()
+    MARKS[kind](tmp_path / "c" / ".pins" / f"{generation.id}.pinned", private)
+    with suppress(OSError):
+        catalog.pin(1)
+    assert private.read_bytes() == b"mine"
+
+
+def test_pins_are_not_written_to_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    catalog = Catalog(tmp_path / "c")
+    catalog.save(1, state())
+    (tmp_path / "c" / ".pins").symlink_to(tmp_path / "elsewhere")
+    with nothing_happens(tmp_path / "elsewhere"), pytest.raises(NotADirectoryError):
+        catalog.pin(1)
+
+
+@pytest.mark.parametrize("kind", MARKS)
+def test_why_a_generation_is_broken_is_not_written_through_it(tmp_path: Path, kind: str) -> None:
+    private = tmp_path / "private"
+    private.write_bytes(b"mine")
+    catalog = Catalog(tmp_path / "c")
+    catalog.save(1, state())
+    path = Path(catalog.save(2, state()).path)
+    (path / ".generation").write_bytes(b"damaged")
+    MARKS[kind](path / ".reason", private)
+    found = catalog.latest()
+    assert found is not None
+    assert found.step == 1
+    assert ".generation" in catalog.quarantined()[0].reason
+    assert private.read_bytes() == b"mine"
+
+
+def test_a_pipe_in_a_generation_holds_no_collection_up(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "c", keep_last=1)
+    catalog.save(1, state(), pinned=True)
+    catalog.collect()
+    newest = catalog.save(2, state(), durable=False)
+    os.mkfifo(Path(newest.path) / "pipe")
+    catalog.unpin(1)
+    catalog.collect()
+    assert catalog.steps() == [2]
+
+
+@pytest.mark.parametrize("kind", MARKS)
+def test_a_note_in_a_base_is_not_written_through_what_is_there(tmp_path: Path, kind: str) -> None:
+    """Its name can be guessed: it is that of the snapshot that is about to be taken."""
+    private = tmp_path / "private"
+    private.write_bytes(b"mine")
+    base = Snapshot.take(tmp_path / "base", state())
+    Snapshot.take(tmp_path / "s", state(), base=base)
+    [note] = (tmp_path / "base" / ".dependents").iterdir()
+    shutil.rmtree(tmp_path / "s")
+    note.unlink()
+    MARKS[kind](note, private)
+    Snapshot.take(tmp_path / "s", state(), base=base)
+    assert private.read_bytes() == b"mine"
+    assert note.read_bytes() == b"../s"
+
+
+def test_notes_are_not_written_to_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    base = Snapshot.take(tmp_path / "base", state())
+    (tmp_path / "base" / ".dependents").symlink_to(tmp_path / "elsewhere")
+    with nothing_happens(tmp_path / "elsewhere"):
+        Snapshot.take(tmp_path / "s", state(), base=base)
+
+
+def test_notes_that_are_none_do_not_matter(tmp_path: Path) -> None:
+    notes = tmp_path / "s" / ".dependents"
+    Snapshot.take(tmp_path / "s", state())
+    notes.mkdir()
+    os.mkfifo(notes / "pipe")
+    (notes / "zero").write_bytes(b"../a\0b")
+    (notes / "long").write_bytes(b"a" * 5000)
+    (notes / "link").symlink_to("/dev/zero")
+    (notes / "folder").mkdir()
+    Snapshot.take(tmp_path / "s", state(2.0), overwrite=True)
+    assert Snapshot(tmp_path / "s").read_object("0/state/weight").tolist() == [2.0] * 3

@@ -133,6 +133,17 @@ def test_pickles_of_states_pass() -> None:
         check_pickle(pickle.dumps(value, protocol=2), "file")
 
 
+def test_what_is_put_into_a_number_spoils_no_later_check() -> None:
+    for operations in (
+        b"](NNe" + b"NNa" * 1000,
+        b"N" + b"NNs" * 1000,
+        b"N(" + b"N" * 1000 + b"e",
+        b"(NN" * 500 + b"u" * 500,
+    ):
+        check_pickle(b"\x80\x02" + operations + b".", "file")
+    check_pickle(pickle.dumps([{number: number for number in range(100_000)}], protocol=2), "file")
+
+
 def test_an_operation_that_no_restricted_unpickler_knows_is_left_to_it() -> None:
     check_pickle(b"\x80\x04\x95\x00\x00\x00\x00\x00\x00\x00\x00.", "file")
     with pytest.raises(SucroseError):

@@ -181,3 +181,40 @@ def test_env_tells_what_matters_and_no_secret(
     text = done.stdout + sucrose.run("env", tmp_path).stdout
     assert "horse" not in text
     assert "hunter2" not in text
+
+
+def test_each_element_is_held_to_either_tolerance(sucrose: Sucrose, tmp_path: Path) -> None:
+    """One is near by its distance, the other one by its part: together they are neither."""
+    torch.save({"w": torch.tensor([1e-6, 1000.0])}, tmp_path / "a.pt")
+    torch.save({"w": torch.tensor([2e-6, 1000.5])}, tmp_path / "b.pt")
+    both = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    sucrose.run("diff", *both, "--atol", "1e-5", "--rtol", "1e-3", status=SAME)
+    sucrose.run("diff", *both, "--atol", "1e-5", status=DIFFERENT)
+    sucrose.run("diff", *both, "--rtol", "1e-3", status=DIFFERENT)
+
+
+def test_whole_numbers_that_doubles_cannot_tell_apart_are_apart(sucrose: Sucrose, tmp_path: Path) -> None:
+    for name, value in (("a.pt", 1 << 60), ("b.pt", (1 << 60) + 2)):
+        torch.save({"w": torch.tensor([value])}, tmp_path / name)
+    sucrose.run("diff", tmp_path / "a.pt", tmp_path / "b.pt", "--atol", "1", status=DIFFERENT)
+    sucrose.run("diff", tmp_path / "a.pt", tmp_path / "b.pt", "--atol", "2", status=SAME)
+
+
+def test_a_rank_that_is_not_there_is_trouble(sucrose: Sucrose, tmp_path: Path) -> None:
+    path = take(tmp_path / "step_1", nested_state())
+    assert "no rank 3" in sucrose.error("diff", path, path, "--rank", "3", status=TROUBLE)
+
+
+def test_numbers_whose_squares_are_too_large_have_a_mean(sucrose: Sucrose, tmp_path: Path) -> None:
+    torch.save({"w": torch.tensor([1e200, 3e200], dtype=torch.float64)}, tmp_path / "a.pt")
+    content = sucrose.json("cat", tmp_path / "a.pt", "w")
+    assert content["mean"] == 2e200
+    assert content["std"] == "inf"
+
+
+def test_a_traceback_moves_no_cursor(sucrose: Sucrose, tmp_path: Path) -> None:
+    file = tmp_path / "\x1b[31mred"
+    file.write_bytes(b"of no kind")
+    done = sucrose.run("--debug", "show", file, status=1)
+    assert "Traceback" in done.stderr
+    assert "\\x1b[31mred is neither" in done.stderr

@@ -46,7 +46,7 @@ def test_whatever_cannot_be_had_nothing_is_lost_and_the_next_save_works(
     assert calls["thread_start"]
     old = 1.0
     for site in SITES:
-        for nth in range(1, min(calls[site], 6) + 1):
+        for nth in range(1, min(calls[site], 3) + 1):
             with inject(site, nth=nth, errno=errno.ENOMEM, forever=forever) as injection:
                 try:
                     use_new_engine(backend, monkeypatch)

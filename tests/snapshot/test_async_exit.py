@@ -245,14 +245,14 @@ def test_a_failure_that_nobody_was_told_of_is_reported_and_changes_the_status(
     lines = [line for line in done.stderr.splitlines() if line.startswith("sucrose: ")]
     assert len(lines) == 1
     assert f"'{tmp_path}/s' failed" in lines[0]
-    assert "StorageError: [Errno 28]" in lines[0]
+    assert "StorageFullError: [Errno 28]" in lines[0]
     assert names_in(tmp_path) == []
 
 
 def test_a_failure_after_the_report_is_reported_too(tmp_path: Path) -> None:
     done = run("full_disk()", tmp_path, before_import="atexit.register(lambda: save(1.0))")
     assert done.returncode == 1
-    assert "StorageError" in done.stderr
+    assert "StorageFullError" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -297,4 +297,4 @@ def test_without_the_native_core_the_status_tells_too(tmp_path: Path) -> None:
     done = run("full_disk(); save(1.0); print('printed')", tmp_path, engine="auto", before_import=without_core)
     assert done.returncode == 1
     assert done.stdout == "printed\n"
-    assert "StorageError" in done.stderr
+    assert "StorageFullError" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_S = 60.0
-NUMEL = 3000
+NUMEL = 1200
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def _async_take(folder: Path, value: int) -> None:
 
 
 def _new_take(folder: Path, value: int) -> None:
+    shutil.rmtree(folder / f"step_{value - 3}", ignore_errors=True)  # so that hundreds do not pile up
     Snapshot.take(folder / f"step_{value}", state(value))
 
 

@@ -22,8 +22,8 @@ from sucrose.catalog.restoring import restore_newest
 from sucrose.catalog.retention import Retention, retention_of
 from sucrose.catalog.save_annex import GenerationAnnex
 from sucrose.compression import Compression
-from sucrose.errors import IncompleteSnapshotError
-from sucrose.formats.generation import GENERATION_VERSION, GenerationRecord
+from sucrose.errors import CorruptionError, IncompleteSnapshotError
+from sucrose.formats.generation import GENERATION_VERSION, MAX_COUNT, GenerationRecord
 from sucrose.formats.signing_keys import Signer, SigningKey
 from sucrose.options import current_options
 from sucrose.snapshot.authenticity import signer_of
@@ -136,7 +136,7 @@ class Catalog:
             TypeError: `step` or `metrics` are not what they should be; else as for `Snapshot.take`.
             ValueError: `step` is negative or of more than 63 bits, or a metric's name cannot be written in UTF-8.
             IncompleteSnapshotError: there is no such generation as `base`.
-            CorruptionError: `base` is one that is damaged.
+            CorruptionError: `base` is one that is damaged, or a generation leaves no room for a newer one.
             NotDurableError: the generation is there, but its folder could not be fsynced.
             OSError: writing failed; nothing was committed, and nothing was collected.
         """
@@ -366,6 +366,12 @@ class Catalog:
         timeline, newest_step = max([*orders, pending] if pending is not None else orders)
         if step < newest_step:
             timeline += 1
+        if timeline > MAX_COUNT:  # nobody has gone back that often, and the record could not be read again
+            raise CorruptionError(
+                f"a generation in {self.root!r} says that it is of timeline {MAX_COUNT}, after which none can come: "
+                "see 'sucrose ls', and move away what no program of yours has saved",
+                path=self.root,
+            )
         path = self._directory.new_path(step)
         draft = GenerationRecord(
             format_version=GENERATION_VERSION,

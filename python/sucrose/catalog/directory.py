@@ -190,7 +190,8 @@ class CatalogDirectory:
         """Fsyncs what a save without `durable` has left to the page cache."""
         paths = [self.root]
         for folder, _, files in os.walk(generation.path):
-            paths += [folder, *(os.path.join(folder, file) for file in files)]
+            # Whatever else lies there is nothing of ours, and opening a pipe would wait for somebody.
+            paths += [folder, *(path for file in files if _is_regular(path := os.path.join(folder, file)))]
         get_engine().sync(paths)
 
     def discard(self, generation: Generation) -> bool:
@@ -277,7 +278,14 @@ class CatalogDirectory:
 
 
 def _without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    """A file of ours, whatever stood there: neither a link's target nor that of a hard link is written to."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(path, flags | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+
+
+def _is_regular(path: str) -> bool:
+    return stat.S_ISREG(os.lstat(path).st_mode)
 
 
 def _is_trash(leftover: str) -> bool:

@@ -5,13 +5,17 @@ Where both markers of a generation are there, as after a crash in between, it is
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 
 from sucrose.catalog.names import PINS
 
 _PINNED = ".pinned"
 _UNPINNED = ".unpinned"
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Whatever somebody has put there: a link is not followed, no file loses its contents, no pipe is waited for."""
 
 
 class Pins:
@@ -33,9 +37,11 @@ class Pins:
     def set(self, generation_id: str, *, pinned: bool) -> None:
         """Puts the marker there, for good when this returns."""
         marker, other = (_PINNED, _UNPINNED) if pinned else (_UNPINNED, _PINNED)
-        os.makedirs(self._folder, exist_ok=True)
-        with open(self._path(generation_id, marker), "wb"):
-            pass
+        with suppress(FileExistsError):
+            os.mkdir(self._folder)
+        if not stat.S_ISDIR(os.lstat(self._folder).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "the catalog needs a directory of its own here", self._folder)
+        os.close(os.open(self._path(generation_id, marker), _CREATE, 0o666))
         with suppress(FileNotFoundError):
             os.unlink(self._path(generation_id, other))
         for folder in (self._folder, os.path.dirname(self._folder)):

@@ -10,7 +10,7 @@ import msgspec
 from sucrose.catalog.background import COLLECTOR
 from sucrose.catalog.generation import Generation, generation_of
 from sucrose.catalog.names import is_generation_name
-from sucrose.formats.generation import GENERATION_FILE, GenerationRecord, encode_generation
+from sucrose.formats.generation import GENERATION_FILE, MAX_COUNT, GenerationRecord, encode_generation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class GenerationAnnex:
         newest = self._directory.newest_record()
         committed_ns = time.time_ns()
         if newest is not None and (newest.timeline, newest.step) == (self._record.timeline, self._record.step):
-            committed_ns = max(committed_ns, newest.committed_ns + 1)  # whatever the clock says
+            committed_ns = max(committed_ns, min(newest.committed_ns + 1, MAX_COUNT))  # whatever the clock says
         siblings = [base.removeprefix("../") for base in bases]
         self._record = msgspec.structs.replace(
             self._record,

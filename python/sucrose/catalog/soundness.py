@@ -85,7 +85,7 @@ def read_indexed(storage: LocalDirectory, index: SnapshotIndex, name: str) -> by
         OSError: it cannot be read.
     """
     own = index.files.get(name)
-    data = b"" if own is None else storage.read(name)
+    data = b"" if own is None else storage.read(name, own.nbytes)
     if own is None or not _matches(data, own, index.digest):
         path = storage.path_of(name)
         raise CorruptionError(f"{path} is not the one that the index belongs to", path=path)

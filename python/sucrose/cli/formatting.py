@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
 
+_MAX_WIDTH = 400
+"""Of a column: cells that are longer stick out, and do not make every other line as long as they are."""
+
+
 def time_text(time_ns: int) -> str:
     """UTC to the second, in the form of ISO 8601."""
     return datetime.fromtimestamp(time_ns // 10**9, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -62,7 +66,7 @@ def show_table(rows: Sequence[Sequence[str]], *, to_the_right: Collection[str] =
     """
     head, *_ = rows
     escaped = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(columns_of, column)) for column in zip(*escaped, strict=True)]
+    widths = [min(_MAX_WIDTH, max(map(columns_of, column))) for column in zip(*escaped, strict=True)]
     for number, row in enumerate(escaped):
         cells = [
             " " * (width - columns_of(cell)) + cell if name in to_the_right else cell + " " * (width - columns_of(cell))

@@ -75,7 +75,8 @@ def main() -> None:
         app(obj=invocation)
     except Exception as error:  # noqa: BLE001 - it is told, and the status says so
         if invocation.debug:
-            traceback.print_exception(error)
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                sys.stderr.write(f"{printable(line)}\n")
         else:
             told = _ERRNO.sub("", " ".join(str(error).split())) or type(error).__name__
             sys.stderr.write(f"sucrose: {printable(told)}\n")

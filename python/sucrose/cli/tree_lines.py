@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sucrose.formats.limits import MAX_NESTING
 from sucrose.interchange.listing import Listed, without_torch_prefix
 from sucrose.overview.text import nbytes_text
 
@@ -53,7 +54,7 @@ def tree_of(entries: Iterable[Listed], *, with_ranks: bool) -> Node:
     root = Node("")
     for entry in entries:
         node = root
-        for segment in [*([f"rank {entry.rank}"] if with_ranks else []), *entry.path.split("/")]:
+        for segment in [*([f"rank {entry.rank}"] if with_ranks else []), *entry.path.split("/", MAX_NESTING)]:
             name = segment.replace("%2F", "/").replace("%25", "%")
             node = node.below.setdefault(name, Node(name))
         node.value = entry

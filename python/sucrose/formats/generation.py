@@ -18,7 +18,10 @@ GENERATION_FILE = ".generation"
 GENERATION_VERSION = 2
 """The newest that this release reads; whoever refers to no other generation is of version 1."""
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+MAX_COUNT = (1 << 63) - 1
+"""Of every number in it."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class GenerationRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -71,6 +71,11 @@ MAX_STATE_RECORD_NBYTES = 32 << 20
 MAX_STORAGES = 1 << 20
 """In one generation on a server: each costs memory even if it is empty."""
 
+# --- checkpoints of others --------------------------------------------------------------------------------------------
+
+MAX_DCP_METADATA_NBYTES = 4 << 30
+"""Of the `.metadata` of `torch.distributed.checkpoint`: a tensor takes some hundred bytes."""
+
 # --- single files -----------------------------------------------------------------------------------------------------
 
 MAX_HEADER_NBYTES = 100_000_000

@@ -174,6 +174,8 @@ class _Scale:
         return whole
 
     def _add(self, part: _Weight, *, to: _Weight) -> None:
+        if to is _ATOM:  # one for all: its weight must stay what it is
+            raise ValueError("something is put into what holds nothing")
         to.values = min(to.values + part.values, _HEAVIEST)
         to.depth = max(to.depth, part.depth + 1)
         if to.depth > MAX_PICKLE_NESTING:

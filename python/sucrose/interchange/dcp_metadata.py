@@ -1,59 +1,84 @@
 """`.metadata` of `torch.distributed.checkpoint`: a pickle, of which only torch's own records are let in.
 
 torch reads it with an unpickler that runs whatever the file says. This one knows the dataclasses of the format, the
-values of their fields, and nothing else.
+values of their fields, and nothing else. One operation of pickles sets attributes of anything that has a name, classes
+included: in the place of those that can be changed stand copies that nobody else sees.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.checkpoint import filesystem
 from torch.distributed.checkpoint import metadata as records
 
 from sucrose.errors import CorruptionError, UnsafeObjectError
+from sucrose.formats.limits import MAX_DCP_METADATA_NBYTES
 from sucrose.formats.pickle_limits import check_pickle
 from sucrose.snapshot.tensors import DTYPES
+from sucrose.storage import LocalDirectory
 
-MAX_METADATA_NBYTES = 4 << 30
-"""A file that is longer is no metadata: a tensor takes some hundred bytes."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RECORDS = (
     "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties",
-    "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
+    "TensorStorageMetadata",
 )  # fmt: skip
+_PATHS = ("PosixPath", "PurePosixPath", "Path")
 
 
-def _get_layout(name: str) -> Any:
-    """As torch.serialization's function of that name, which newer releases may drop."""
-    layout = getattr(torch, name.removeprefix("torch."), None)
-    if not isinstance(layout, torch.layout):
-        raise pickle.UnpicklingError(f"{name!r} is no layout")
-    return layout
-
-
-_KNOWN: dict[tuple[str, str], Any] = {
+_IMMUTABLE: Mapping[tuple[str, str], Any] = {
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
-    ("torch.serialization", "_get_layout"): _get_layout,
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): filesystem._StorageInfo,  # noqa: SLF001 - of the format
     ("collections", "OrderedDict"): dict,
     ("builtins", "set"): set,
-    **{("pathlib", kind): PurePosixPath for kind in ("PosixPath", "PurePosixPath", "Path")},
-    **{("pathlib._local", kind): PurePosixPath for kind in ("PosixPath", "PurePosixPath", "Path")},
-    **{(records.__name__, name): getattr(records, name) for name in _RECORDS if hasattr(records, name)},
     **{("torch", name.removeprefix("torch.")): dtype for name, dtype in DTYPES.items()},
 }
+"""What is written in C, and what no attribute can be set of."""
+
+
+def _known() -> dict[tuple[str, str], Any]:
+    """What may be named, and what it stands for in one pickle."""
+
+    class Path(PurePosixPath):
+        __slots__ = ()
+
+    def get_layout(name: str) -> Any:
+        """As torch.serialization's function of that name, which newer releases may drop."""
+        layout = getattr(torch, name.removeprefix("torch."), None)
+        if not isinstance(layout, torch.layout):
+            raise pickle.UnpicklingError(f"{name!r} is no layout")
+        return layout
+
+    def memory_format(number: int) -> Any:
+        return records._MEM_FORMAT_ENCODING(number)  # noqa: SLF001 - of the format
+
+    found = {name: type(name, (getattr(records, name),), {}) for name in _RECORDS if hasattr(records, name)}
+    storage_info = type("_StorageInfo", (filesystem._StorageInfo,), {})  # noqa: SLF001 - of the format
+    return {
+        **_IMMUTABLE,
+        **{(records.__name__, name): kind for name, kind in found.items()},
+        **{(module, kind): Path for module in ("pathlib", "pathlib._local") for kind in _PATHS},
+        (records.__name__, "_MEM_FORMAT_ENCODING"): memory_format,
+        ("torch.serialization", "_get_layout"): get_layout,
+        ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): storage_info,
+    }
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data))
+        self._known = _known()
+
     def find_class(self, module: str, name: str, /) -> Any:
         try:
-            return _KNOWN[module, name]
+            return self._known[module, name]
         except KeyError:
             raise _UnknownClassError(f"{module}.{name}") from None
 
@@ -71,17 +96,15 @@ def read_metadata(path: str, *, allow_pickle: bool = False) -> records.Metadata:
 
     Raises:
         UnsafeObjectError: it wants more than torch's own records.
-        CorruptionError: it is broken.
+        CorruptionError: it is broken, or no regular file.
         OSError: it cannot be read.
     """
-    with open(path, "rb") as file:
-        data = file.read(MAX_METADATA_NBYTES + 1)
-    if len(data) > MAX_METADATA_NBYTES:
-        raise CorruptionError(f"{path} has more than {MAX_METADATA_NBYTES} bytes: it is no metadata", path=path)
+    folder, name = os.path.split(path)
+    data = LocalDirectory(folder).read(name, MAX_DCP_METADATA_NBYTES)
     if not allow_pickle:
         check_pickle(data, path, is_full=True)
     try:
-        loaded = pickle.loads(data) if allow_pickle else _Unpickler(io.BytesIO(data)).load()
+        loaded = pickle.loads(data) if allow_pickle else _Unpickler(data).load()
     except _UnknownClassError as error:
         raise UnsafeObjectError(
             f"{path} wants {error}, which is none of torch's own records, and unpickling it could run any code. If you "

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex, TensorStorageMetadata
 
 from sucrose.errors import CorruptionError, UnsafeObjectError, UnsupportedError
 from sucrose.interchange.dcp_metadata import read_metadata
+from sucrose.interchange.dcp_records import ObjectRecord, TensorRecord, checked_keys, checked_records
 from sucrose.interchange.kinds import DCP_METADATA_FILE, Kind
 from sucrose.interchange.listing import Listed, tensor_nbytes
 from sucrose.interchange.trees import below, leaves_of, listed_value
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch.distributed.checkpoint.metadata import Metadata
+
+    from sucrose.interchange.dcp_records import Piece, Place, Record
 
 
 class DcpSource:
@@ -41,20 +43,16 @@ class DcpSource:
 
     @cached_property
     def _metadata(self) -> Metadata:
-        return read_metadata(self._folder.path_of(DCP_METADATA_FILE), allow_pickle=self._allow_pickle)
+        return read_metadata(os.path.join(self.path, DCP_METADATA_FILE), allow_pickle=self._allow_pickle)
+
+    @cached_property
+    def _records(self) -> dict[str, Record]:
+        return checked_records(self._metadata, self.path)
 
     @cached_property
     def _keys(self) -> dict[str, tuple[str | int, ...]]:
         """For each flat name the keys that lead to it."""
-        given = self._metadata.planner_data
-        mapping = given if isinstance(given, dict) else {}
-        keys = {}
-        for name in self._metadata.state_dict_metadata:
-            found = mapping.get(name, (name,))
-            if not isinstance(found, tuple) or not found or not all(type(key) in (str, int) for key in found):
-                raise CorruptionError(f"{self.path}: {name!r} lies at {found!r}, which is no path of keys", key=name)
-            keys[name] = found
-        return keys
+        return checked_keys(self._metadata, self.path)
 
     @cached_property
     def _values(self) -> tuple[dict[str, Listed], dict[str, str], dict[str, Any]]:
@@ -68,9 +66,9 @@ class DcpSource:
         values: dict[str, Any] = {}
         for name, keys in self._keys.items():
             path = "/".join(map(encode_key, keys))
-            record = self._metadata.state_dict_metadata[name]
-            if isinstance(record, TensorStorageMetadata):
-                dtype, shape = str(record.properties.dtype), tuple(record.size)
+            record = self._records[name]
+            if isinstance(record, TensorRecord):
+                dtype, shape = str(record.dtype), record.shape
                 nbytes = tensor_nbytes(dtype, shape)
                 entries[path] = Listed(path=path, type="Tensor", dtype=dtype, shape=shape, nbytes=nbytes)
                 names[path] = name
@@ -105,73 +103,42 @@ class DcpSource:
         return []
 
     def _value(self, name: str) -> Any:
-        record = self._metadata.state_dict_metadata[name]
-        if isinstance(record, TensorStorageMetadata):
-            return self._tensor(name, record)
-        if not isinstance(record, BytesStorageMetadata):
-            raise CorruptionError(f"{self.path}: {name!r} is a {type(record).__name__}", path=self.path, key=name)
-        data, path = self._stored(MetadataIndex(name))
-        return load_object(data, key=name, path=path, allow_pickle=self._allow_pickle)
-
-    def _tensor(self, name: str, record: TensorStorageMetadata) -> torch.Tensor:
-        whole = empty_like_entry(record.properties.dtype, list(record.size), name)
-        n_filled = 0
-        for index, chunk in enumerate(record.chunks):
-            offsets, sizes = list(chunk.offsets), list(chunk.sizes)
-            part = self._piece(MetadataIndex(name, chunk.offsets, index), sizes, whole.dtype)
+        record = self._records[name]
+        if isinstance(record, ObjectRecord):
+            data, path = self._stored(name, record.place)
+            return load_object(data, key=name, path=path, allow_pickle=self._allow_pickle)
+        whole = empty_like_entry(record.dtype, list(record.shape), name)
+        for piece in record.pieces:
             region = whole
-            try:
-                for dim, (offset, size) in enumerate(zip(offsets, sizes, strict=True)):
-                    region = region.narrow(dim, offset, size)
-                region.copy_(part)
-            except (RuntimeError, ValueError, IndexError) as error:
-                raise CorruptionError(
-                    f"{self.path}: {name!r} is {list(whole.shape)}, and has a piece of {sizes} at {offsets}",
-                    path=self.path,
-                    key=name,
-                ) from error
-            n_filled += part.numel()
-        if n_filled != whole.numel():
-            raise CorruptionError(
-                f"{self.path}: the pieces of {name!r} have {n_filled} elements, expected {whole.numel()}",
-                path=self.path,
-                key=name,
-            )
+            for dim, (offset, size) in enumerate(zip(piece.offsets, piece.sizes, strict=True)):
+                region = region.narrow(dim, offset, size)
+            region.copy_(self._piece(name, piece, record.dtype))
         return whole
 
-    def _piece(self, index: MetadataIndex, sizes: list[int], dtype: torch.dtype) -> torch.Tensor:
-        data, path = self._stored(index)
-        part = load_object(data, key=index.fqn, path=path, allow_pickle=False)
-        if not isinstance(part, torch.Tensor) or list(part.shape) != sizes or part.dtype != dtype:
+    def _piece(self, name: str, piece: Piece, dtype: torch.dtype) -> torch.Tensor:
+        data, path = self._stored(name, piece.place)
+        part = load_object(data, key=name, path=path, allow_pickle=False)
+        is_dense = isinstance(part, torch.Tensor) and part.layout is torch.strided and part.device.type == "cpu"
+        if not is_dense or tuple(part.shape) != piece.sizes or part.dtype != dtype:
             raise CorruptionError(
-                f"{path}: {index.fqn!r} is not the tensor of {dtype} {sizes} that the metadata tells of",
+                f"{path}: {name!r} is not the tensor of {dtype} {list(piece.sizes)} that the metadata tells of",
                 path=path,
-                key=index.fqn,
+                key=name,
             )
-        return part.detach()
+        return part.detach()  # type: ignore[no-any-return]
 
-    def _stored(self, index: MetadataIndex) -> tuple[bytes, str]:
-        place = self._metadata.storage_data.get(index)
+    def _stored(self, name: str, place: Place | None) -> tuple[bytes, str]:
         if place is None:
-            raise CorruptionError(f"{self.path}: nothing is stored of {index.fqn!r}", path=self.path, key=index.fqn)
-        path = self._folder.path_of(place.relative_path)
-        if getattr(place, "transform_descriptors", None):
+            raise CorruptionError(f"{self.path}: nothing is stored of {name!r}", path=self.path, key=name)
+        path = self._folder.path_of(place.file)
+        if place.transforms:
             raise UnsupportedError(
-                f"{path}: {index.fqn!r} went through {place.transform_descriptors}, which is not known here; load it "
-                "with torch.distributed.checkpoint",
+                f"{path}: {name!r} went through {place.transforms}, which is not known here; load it with "
+                "torch.distributed.checkpoint",
                 path=path,
-                key=index.fqn,
+                key=name,
             )
-        nbytes = os.stat(path).st_size
-        if place.offset < 0 or place.length < 0 or place.offset + place.length > nbytes:
-            raise CorruptionError(
-                f"{path} has {nbytes} bytes, expected {place.offset + place.length}; it has {index.fqn!r}",
-                path=path,
-                key=index.fqn,
-            )
-        with open(path, "rb") as file:
-            file.seek(place.offset)
-            return file.read(place.length), path
+        return self._folder.read_part(place.file, place.offset, place.nbytes), path
 
 
 class _Tree:

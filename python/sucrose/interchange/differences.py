@@ -165,7 +165,7 @@ def _compared(path: str, a: Listed, b: Listed, x: Any, y: Any, atol: float, rtol
         return Change(path=path, kind="changed", before=a, after=b, was=shown(x), now=shown(y))
     if are_same_bits(x, y):
         return None
-    difference = tensor_difference(x, y)
-    if (atol or rtol) and difference.is_within(atol=atol, rtol=rtol):
+    difference = tensor_difference(x, y, atol=atol, rtol=rtol)
+    if (atol or rtol) and not difference.n_beyond:
         return None
     return Change(path=path, kind="changed", before=a, after=b, difference=difference)

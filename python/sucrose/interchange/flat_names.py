@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sucrose.errors import UnsupportedError
+from sucrose.formats.limits import MAX_NESTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,6 +54,8 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     tree: dict[str, Any] = {}
     for path, value in values.items():
+        if path.count("/") >= MAX_NESTING:
+            raise UnsupportedError(f"{path[:80]!r}... lies more than {MAX_NESTING} levels deep", key=path)
         *outer, last = map(decoded_key, path.split("/"))
         at: Any = tree
         for key in outer:

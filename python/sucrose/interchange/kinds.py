@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from enum import Enum
 
 from sucrose.errors import ConfigError, IncompleteSnapshotError, UnsupportedError
@@ -69,9 +70,12 @@ def recognize(path: str | os.PathLike[str]) -> Kind:
             name,
             path=name,
         )
-    with open(name, "rb") as file:
+    with open(name, "rb", opener=_without_waiting) as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise UnsupportedError(f"{name} is no regular file, and so no checkpoint", path=name)
+        nbytes = info.st_size
         head = file.read(9)
-        nbytes = os.fstat(file.fileno()).st_size
         file.seek(max(0, nbytes - 22))
         tail = file.read(22)
     if head.startswith(LOCAL_MAGIC) or tail.startswith(END_MAGIC):
@@ -113,6 +117,10 @@ def target_kind(path: str | os.PathLike[str], to: str | None = None) -> Kind:
         f"{name!r}: the suffix {suffix!r} does not tell the kind to convert to; say --to "
         f"{', '.join(kind.value for kind in Kind)}"
     )
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # else a pipe would wait for somebody to write to it
 
 
 def _begins_like_safetensors(head: bytes, file_nbytes: int) -> bool:

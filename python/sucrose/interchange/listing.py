@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-_NBITS = re.compile(r"torch\.[a-z]+?(\d+)")
-_NARROW = {"torch.bool": 1.0, "torch.quint4x2": 0.5, "torch.quint2x4": 0.25, "torch.float4_e2m1fn_x2": 1.0}
+_NBITS = re.compile(r"torch\.[a-z]+?(\d{1,3})(?!\d)")
+_NARROW = {"torch.bool": 8, "torch.quint4x2": 4, "torch.quint2x4": 2, "torch.float4_e2m1fn_x2": 8}
+"""Bits of one element."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +59,13 @@ def tensor_nbytes(dtype: str, shape: tuple[int, ...] | list[int]) -> int | None:
         >>> tensor_nbytes("torch.bfloat16", (3, 4)), tensor_nbytes("torch.float8_e4m3fn", (5,))
         (24, 5)
     """
-    itemsize = _NARROW.get(dtype)
-    if itemsize is None:
+    nbits = _NARROW.get(dtype)
+    if nbits is None:
         found = _NBITS.match(dtype)
         if found is None:
             return None
-        itemsize = max(1, int(found[1]) // 8)
-    return math.ceil(math.prod(shape) * itemsize)
+        nbits = 8 * max(1, int(found[1]) // 8)
+    return -(-math.prod(shape) * nbits // 8)
 
 
 def without_torch_prefix(dtype: str) -> str:

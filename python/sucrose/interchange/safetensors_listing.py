@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 
 from sucrose.errors import CorruptionError
+from sucrose.formats.limits import MAX_DIMENSION, MAX_NDIM
 from sucrose.formats.safetensors_header import decode_header, header_nbytes
 from sucrose.interchange.listing import Listed, tensor_nbytes
 
@@ -64,6 +65,7 @@ def _real_dtypes(metadata: dict[str, str], path: str) -> dict[str, tuple[str, tu
         real = {name: (str(dtype), tuple(map(int, shape))) for name, (dtype, shape) in found.items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptionError(f"{path}: {DTYPES!r} in its header is broken: {error}", path=path) from error
-    if any(size < 0 for _, shape in real.values() for size in shape):
-        raise CorruptionError(f"{path}: {DTYPES!r} in its header has a negative size", path=path)
+    for _, shape in real.values():
+        if len(shape) > MAX_NDIM or not all(0 <= size <= MAX_DIMENSION for size in shape):
+            raise CorruptionError(f"{path}: {DTYPES!r} in its header has a shape that no tensor has", path=path)
     return real

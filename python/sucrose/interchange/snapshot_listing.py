@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from xxhash import xxh3_128_digest
+
 from sucrose.errors import CorruptionError
+from sucrose.formats.limits import MAX_WORLD_SIZE
 from sucrose.formats.manifest import (
     ChunkedTensorEntry,
     DictEntry,
@@ -24,6 +27,8 @@ from sucrose.snapshot.contents import load_metadata
 from sucrose.storage import LocalDirectory, local_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sucrose.formats.index import SnapshotIndex
     from sucrose.formats.manifest import Entry, Manifest, Shard, SnapshotMetadata
 
@@ -99,19 +104,28 @@ def listed_entries(metadata: SnapshotMetadata, index: SnapshotIndex | None) -> l
     manifest = metadata.manifest
     listed: list[Listed] = []
     seen: set[str] = set()
+    spread: dict[str, Listed] = {}
     for path in manifest:
         if path not in seen and "/" in path and "/" not in path.partition("/")[2]:  # a root
-            _add(path, metadata, index, listed, seen)
+            _add(path, metadata, index, listed, seen, spread)
     for path in manifest:  # what no container knows of: torchsnapshot's own writers leave roots out
         if path not in seen:
-            _add(path, metadata, index, listed, seen)
+            _add(path, metadata, index, listed, seen, spread)
     return listed
 
 
 def _add(
-    path: str, metadata: SnapshotMetadata, index: SnapshotIndex | None, listed: list[Listed], seen: set[str]
+    path: str,
+    metadata: SnapshotMetadata,
+    index: SnapshotIndex | None,
+    listed: list[Listed],
+    seen: set[str],
+    spread: dict[str, Listed],
 ) -> None:
-    """Depth first, without recursion: manifests may be nested deeper than Python's calls."""
+    """Depth first, without recursion: manifests may be nested deeper than Python's calls.
+
+    `spread` are tensors of several ranks, each put together once: there may be a thousand ranks.
+    """
     waiting = [path]
     while waiting:
         at = waiting.pop()
@@ -123,7 +137,7 @@ def _add(
         if below:
             waiting.extend(reversed(below))
         else:
-            listed.append(_listed(at, entry, metadata, index))
+            listed.append(_listed(at, entry, metadata, index, spread))
 
 
 def _children(manifest: Manifest, path: str, entry: Entry) -> list[str]:
@@ -141,13 +155,27 @@ def _encoded(key: int | str) -> str:
     return str(key).replace("%", "%25").replace("/", "%2F")
 
 
-def _listed(path: str, entry: Entry, metadata: SnapshotMetadata, index: SnapshotIndex | None) -> Listed:
+def _listed(
+    path: str,
+    entry: Entry,
+    metadata: SnapshotMetadata,
+    index: SnapshotIndex | None,
+    spread: dict[str, Listed],
+) -> Listed:
     rank_text, _, logical = path.partition("/")
-    rank = int(rank_text) if rank_text.isdecimal() else 0
+    rank = int(rank_text) if rank_text.isdecimal() and len(rank_text) <= len(str(MAX_WORLD_SIZE)) else 0
     if isinstance(entry, TensorEntry):
         return _tensor(logical, rank, entry)
-    if isinstance(entry, (ChunkedTensorEntry, ShardedTensorEntry, DTensorEntry)):
-        return _in_parts(logical, rank, entry, metadata)
+    if isinstance(entry, ChunkedTensorEntry):
+        return _in_parts(logical, rank, entry.type, entry.dtype, tuple(entry.shape), entry.chunks)
+    if isinstance(entry, (ShardedTensorEntry, DTensorEntry)):
+        if logical not in spread:
+            # Replicas of a shard are equal: by place there is one of each.
+            parts = list({tuple(shard.offsets): shard for shard in metadata.shards.get(logical, ())}.values())
+            dtype = parts[0].tensor.dtype if parts else "torch.uint8"
+            spread[logical] = _in_parts(logical, rank, entry.type, dtype, _extent(parts), parts)
+        files = tuple(dict.fromkeys(shard.tensor.location for shard in entry.shards))
+        return replace(spread[logical], type=entry.type, rank=rank, files=files)
     if isinstance(entry, ObjectEntry):
         return Listed(
             path=logical,
@@ -182,34 +210,18 @@ def _tensor(path: str, rank: int, entry: TensorEntry) -> Listed:
     )
 
 
-def _in_parts(
-    path: str, rank: int, entry: ChunkedTensorEntry | ShardedTensorEntry | DTensorEntry, metadata: SnapshotMetadata
-) -> Listed:
-    if isinstance(entry, ChunkedTensorEntry):
-        parts, shape, dtype = entry.chunks, tuple(entry.shape), entry.dtype
-    else:
-        parts = _shards_of_all_ranks(path, metadata)
-        shape, dtype = _extent(parts), parts[0].tensor.dtype if parts else "torch.uint8"
+def _in_parts(path: str, rank: int, kind: str, dtype: str, shape: tuple[int, ...], parts: Sequence[Shard]) -> Listed:
     places = tuple((part.tensor.location, part.tensor.byte_range) for part in parts)
     return Listed(
         path=path,
-        type=entry.type,
+        type=kind,
         dtype=dtype,
         shape=shape,
         nbytes=sum(_part_nbytes(part.tensor) or 0 for part in parts),
         rank=rank,
-        place=places,
+        place=xxh3_128_digest(ascii(places).encode("ascii")),  # short: it is compared with those of all other ranks
         files=tuple(dict.fromkeys(location for location, _ in places)),
     )
-
-
-def _shards_of_all_ranks(path: str, metadata: SnapshotMetadata) -> list[Shard]:
-    shards: dict[tuple[int, ...], Shard] = {}  # by place: replicas of a shard are equal
-    for rank in range(metadata.world_size):
-        part = metadata.manifest.get(f"{rank}/{path}")
-        if isinstance(part, (ShardedTensorEntry, DTensorEntry)):
-            shards.update((tuple(shard.offsets), shard) for shard in part.shards)
-    return list(shards.values())
 
 
 def _extent(parts: list[Shard]) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Reading a snapshot.
 
 Values are read through the engine, each chunk checked by its digest. A whole state is another matter, as it may be
-larger than memory: where its files are not compressed they are verified first, and then mapped.
+larger than memory: where its files are not compressed they are verified first, and then mapped. With a signing key they
+are not: what is mapped could be changed after it was verified.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import OrderedDict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sucrose.errors import CorruptionError
+from sucrose.errors import CorruptionError, StateMismatchError
 from sucrose.formats.manifest import (
     BUFFER_PROTOCOL,
     DictEntry,
@@ -23,7 +24,8 @@ from sucrose.interchange.kinds import Kind
 from sucrose.interchange.mapping import MappedFile
 from sucrose.interchange.snapshot_listing import list_snapshot
 from sucrose.interchange.trees import no_such_key
-from sucrose.snapshot.entries import check_tensor_entry, children
+from sucrose.snapshot.authenticity import signer_of
+from sucrose.snapshot.entries import check_tensor_entry, children, find_entry
 from sucrose.snapshot.flatten import encode_key
 from sucrose.snapshot.snapshot import Snapshot
 from sucrose.storage import LocalDirectory
@@ -46,6 +48,7 @@ class SnapshotSource:
         self._allow_pickle = allow_pickle
         self._rank = rank
         self._snapshot = Snapshot(path)
+        self._is_signed = signer_of(None) is not None
 
     @cached_property
     def listing(self) -> SnapshotListing:
@@ -53,6 +56,9 @@ class SnapshotSource:
         return list_snapshot(self.path)
 
     def entries(self) -> Mapping[str, Listed]:
+        ranks = self.listing.metadata.world_size
+        if self._rank >= ranks:
+            raise StateMismatchError(f"{self.path} has no rank {self._rank}, but 0 to {ranks - 1}", path=self.path)
         return {entry.path: entry for entry in self.listing.entries if entry.rank == self._rank}
 
     def read(self, paths: Sequence[str]) -> list[Any]:
@@ -80,10 +86,11 @@ class SnapshotSource:
 
     @property
     def can_be_mapped(self) -> bool:
-        """Whether all of its tensors lie in its own files as they lie in memory."""
+        """Whether all of its tensors lie in its own files as they lie in memory, and may be read there."""
         listing = self.listing
         return (
-            listing.index is not None
+            not self._is_signed
+            and listing.index is not None
             and listing.nbytes == listing.nbytes_on_disk
             and not listing.bases
             and all(entry.type in ("Tensor", "object") for entry in listing.entries if entry.files)
@@ -104,8 +111,10 @@ class SnapshotSource:
                 offset=problem.offset,
             )
         builder = _MappedTree(self)
-        manifest = self.listing.metadata.manifest
-        return [builder.build(root, manifest[root]) for root in roots]
+        try:
+            return [builder.build(root, find_entry(self.listing.metadata, root)) for root in roots]
+        except RecursionError:
+            raise CorruptionError(f"{self.path} has containers that are nested too deeply", path=self.path) from None
 
 
 class _MappedTree:
@@ -119,6 +128,10 @@ class _MappedTree:
         self._storage = LocalDirectory(source.path)
         self._files: dict[str, MappedFile] = {}
         self._tensors: dict[object, Any] = {}
+        self._claimed: set[tuple[str, int, int]] = set()
+        """Ranges of files that tensors lie in."""
+        self._unclaimed: dict[str, int] = {}
+        """Bytes of each file in which none has been found so far."""
 
     def build(self, path: str, entry: Entry) -> Any:
         """The value of `entry`, which stands at `path`."""
@@ -154,5 +167,22 @@ class _MappedTree:
             file = self._files.get(entry.location)
             if file is None:
                 file = self._files[entry.location] = MappedFile(self._storage.path_of(entry.location))
+            self._claim(path, entry.location, begin, end)
             tensor = self._tensors[identity] = file.tensor(entry.dtype, entry.shape, begin, end)
         return tensor
+
+    def _claim(self, path: str, location: str, begin: int, end: int) -> None:
+        """As for restoring: no more than a file has comes out of it, but for tied tensors."""
+        if (location, begin, end) in self._claimed:
+            return
+        self._claimed.add((location, begin, end))
+        nbytes = self._storage.size(location)
+        self._unclaimed[location] = self._unclaimed.get(location, nbytes) - (end - begin)
+        if self._unclaimed[location] < 0:
+            raise CorruptionError(
+                f"{location} has {nbytes} bytes, and the manifest finds more than that in it, up to {path!r}: its byte "
+                "ranges overlap",
+                path=self._storage.path_of(location),
+                key=path,
+                offset=begin,
+            )

@@ -19,16 +19,14 @@ class TensorDifference:
         max_abs: the largest distance between two numbers; infinite where one of them is. Whole numbers are exact.
         max_relative: the largest distance as a part of the larger of both absolute values: from 0 to 2.
         n_nan: elements that are NaN on one side only; they count in neither of the two above.
+        n_beyond: elements that are farther apart than both tolerances allow, and those that are NaN on one side.
     """
 
     n_different: int
     max_abs: float
     max_relative: float
     n_nan: int
-
-    def is_within(self, *, atol: float, rtol: float) -> bool:
-        """Whether no element is farther off than a tolerance allows, and NaN is where NaN was."""
-        return not self.n_nan and (self.max_abs <= atol or self.max_relative <= rtol)
+    n_beyond: int
 
 
 def are_same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -44,8 +42,14 @@ def are_same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return all(torch.equal(left, right) for left, right in pairs)
 
 
-def tensor_difference(a: torch.Tensor, b: torch.Tensor) -> TensorDifference:
+def tensor_difference(a: torch.Tensor, b: torch.Tensor, *, atol: float = 0.0, rtol: float = 0.0) -> TensorDifference:
     """Compares two tensors of one dtype and shape.
+
+    Args:
+        a: the first one.
+        b: the second one.
+        atol: a distance that does not count.
+        rtol: the same, as a part of the larger of both absolute values. One of the two is enough for an element.
 
     Example:
         >>> import torch
@@ -55,7 +59,7 @@ def tensor_difference(a: torch.Tensor, b: torch.Tensor) -> TensorDifference:
     """
     left, right = flat_dense(a), flat_dense(b)
     itemsize = left.element_size()
-    n_different = n_nan = 0
+    n_different = n_nan = n_beyond = 0
     max_abs: float = 0
     max_relative = 0.0
     for x, y in zip(blocks(left), blocks(right), strict=True):
@@ -64,9 +68,12 @@ def tensor_difference(a: torch.Tensor, b: torch.Tensor) -> TensorDifference:
         if count == 0:
             continue
         n_different += count
-        absolute, relative, nans = _distance(_selected(x, differ), _selected(y, differ))
-        max_abs, max_relative, n_nan = max(max_abs, absolute), max(max_relative, relative), n_nan + nans
-    return TensorDifference(n_different=n_different, max_abs=max_abs, max_relative=max_relative, n_nan=n_nan)
+        found = _distance(_selected(x, differ), _selected(y, differ), atol, rtol)
+        max_abs, max_relative = max(max_abs, found.max_abs), max(max_relative, found.max_relative)
+        n_nan, n_beyond = n_nan + found.n_nan, n_beyond + found.n_beyond
+    return TensorDifference(
+        n_different=n_different, max_abs=max_abs, max_relative=max_relative, n_nan=n_nan, n_beyond=n_beyond
+    )
 
 
 def _selected(block: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
@@ -74,33 +81,39 @@ def _selected(block: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     return as_bytes(block).view(-1, block.element_size())[where].contiguous().view(-1).view(block.dtype)
 
 
-def _distance(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float, int]:
-    """The largest absolute and relative distance, and how many are NaN on one side."""
+def _distance(x: torch.Tensor, y: torch.Tensor, atol: float, rtol: float) -> TensorDifference:
+    """Of elements of which no two are the same bits."""
+    n_different = x.numel()
+    exact: int | None = None
+    n_nan = 0
     if is_integral(x.dtype):
-        absolute = _largest_distance(ordered_integers(x), ordered_integers(y))
-        return absolute, _largest_ratio((as_doubles(x) - as_doubles(y)).abs(), as_doubles(x), as_doubles(y)), 0
-    if x.dtype.is_complex:
-        x, y = x.to(torch.complex128), y.to(torch.complex128)
-    else:
+        exact, distances = _integer_distances(ordered_integers(x), ordered_integers(y))
         x, y = as_doubles(x), as_doubles(y)
-    one_sided = int((x.isnan() ^ y.isnan()).sum())
-    comparable = ~(x.isnan() | y.isnan() | (x == y))
-    x, y = x[comparable], y[comparable]
-    if not x.numel():
-        return 0.0, 0.0, one_sided
-    distances = (x - y).abs()
-    return float(distances.nan_to_num(nan=math.inf, posinf=math.inf).max()), _largest_ratio(distances, x, y), one_sided
+    else:
+        x, y = (value.to(torch.complex128) if value.dtype.is_complex else as_doubles(value) for value in (x, y))
+        n_nan = int((x.isnan() ^ y.isnan()).sum())
+        comparable = ~(x.isnan() | y.isnan() | (x == y))
+        x, y = x[comparable], y[comparable]
+        distances = (x - y).abs().nan_to_num(nan=math.inf, posinf=math.inf)
+    ratios = _ratios(distances, x, y)
+    largest = float(distances.max()) if distances.numel() else 0.0
+    return TensorDifference(
+        n_different=n_different,
+        max_abs=largest if exact is None else exact,
+        max_relative=float(ratios.max()) if ratios.numel() else 0.0,
+        n_nan=n_nan,
+        n_beyond=n_nan + int(((distances > atol) & (ratios > rtol)).sum()),
+    )
 
 
-def _largest_distance(x: torch.Tensor, y: torch.Tensor) -> int:
-    """Of int64 values: a difference that does not fit wraps around to what it is without a sign."""
+def _integer_distances(x: torch.Tensor, y: torch.Tensor) -> tuple[int, torch.Tensor]:
+    """The largest one, and all as doubles. One that does not fit int64 wraps around to what it is without a sign."""
     distances = torch.where(x >= y, x - y, y - x)
-    if bool((distances < 0).any()):
-        return int(distances[distances < 0].max()) + (1 << 64)
-    return int(distances.max())
+    wrapped = distances < 0
+    largest = int(distances[wrapped].max()) + (1 << 64) if bool(wrapped.any()) else int(distances.max())
+    return largest, distances.double() + wrapped.double() * 2.0**64
 
 
-def _largest_ratio(distances: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> float:
+def _ratios(distances: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     larger = torch.maximum(x.abs(), y.abs())
-    ratios = torch.where(larger.isinf(), torch.ones_like(larger), distances / larger.clamp(min=5e-324))
-    return float(ratios.max()) if ratios.numel() else 0.0
+    return torch.where(larger.isinf(), torch.ones_like(larger), distances / larger.clamp(min=5e-324))

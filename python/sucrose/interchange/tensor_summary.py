@@ -130,7 +130,8 @@ class _Moments:
         squares = float((values - mean).abs().square().sum())
         total = self._count + count
         step = mean - self._mean
-        self._squares += squares + abs(step) ** 2 * self._count * count / total
+        between = abs(step) * abs(step) * self._count * count / total if self._count else 0.0  # ** would overflow
+        self._squares += squares + between
         self._mean += step * count / total
         self._count = total
 

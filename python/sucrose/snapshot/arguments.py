@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from sucrose.errors import UnsupportedError
 from sucrose.formats.manifest import METADATA_FILE
-from sucrose.snapshot.incremental.dependents import dependents
+from sucrose.snapshot.incremental.dependents import dependents, while_nobody_refers
 
 
 def check_target(target: str, overwrite: bool) -> None:
@@ -45,6 +46,19 @@ def refuse_dependents(path: str) -> None:
             f"{', '.join(found)} needs this snapshot, which must not be replaced: flatten it first, or save elsewhere",
             path,
         )
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[None]:
+    """For putting something in the place of a snapshot, if one is there; nobody begins to need that one meanwhile.
+
+    Raises:
+        FileExistsError: others refer to it by now.
+        StorageError: for long somebody has been about to (EBUSY).
+    """
+    with while_nobody_refers(path):
+        refuse_dependents(path)
+        yield
 
 
 def check_storage_options(storage_options: Mapping[str, Any] | None) -> None:

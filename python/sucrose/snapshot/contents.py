@@ -103,11 +103,14 @@ def load_stored_object(
         UnsafeObjectError: the object needs `allow_pickle`.
     """
     path = storage.path_of(location)
+    record = None if index is None else index.files.get(location)
     try:
-        data = storage.read(location)
+        # Before anything is read: somebody may have put a file there that fits into no memory.
+        is_changed = index is not None and (record is None or storage.size(location) != record.nbytes)
+        data = b"" if is_changed else storage.read(location)
     except FileNotFoundError as error:
         raise CorruptionError(f"{path} is missing; it has {key!r}", path=path, key=key) from error
-    if index is not None and index.files.get(location) != record_of(data, get_engine(), index.digest):
+    if is_changed or (index is not None and record != record_of(data, get_engine(), index.digest)):
         raise CorruptionError(
             f"{path}, which has {key!r}, was changed after the snapshot was committed; restore an older snapshot",
             path=path,

@@ -317,7 +317,7 @@ class Snapshot:
         batch = self._batch(verify=verify, show_progress=None)
         reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
         with torch.no_grad(), collector_paused():
-            values = [reader.build(path, entry) for path, entry in zip(paths, entries, strict=True)]
+            values = [reader.build_all(path, entry) for path, entry in zip(paths, entries, strict=True)]
         batch.read()
         return values
 

@@ -46,11 +46,11 @@ from sucrose.formats.index import (
 from sucrose.formats.manifest import MANIFEST_VERSION, METADATA_FILE, SnapshotMetadata, encode_metadata
 from sucrose.formats.signature import SIGNATURE_FILE, encode_signature
 from sucrose.snapshot.allocation import collector_paused
-from sucrose.snapshot.arguments import check_target
+from sucrose.snapshot.arguments import check_target, replacing
 from sucrose.snapshot.capture import PrepareTensor, capture
 from sucrose.snapshot.data_writes import DataWrites
 from sucrose.snapshot.incremental.bases import base_paths
-from sucrose.snapshot.incremental.dependents import note_dependent
+from sucrose.snapshot.incremental.dependents import lease_to_refer, note_dependent
 from sucrose.snapshot.incremental.planning import TakePlan, plan_take
 from sucrose.snapshot.plan import DataFile
 from sucrose.snapshot.records import record_of
@@ -146,13 +146,13 @@ def start_take(
     nbytes = sum(_nbytes_of(file, plan) for file in files)
     try:
         _check_free_space(target, plan, annex, replaces=overwrite and os.path.isdir(target))
+        with _explained(target, lambda: nbytes):
+            staged = StagedDirectory(target)
     except BaseException:
         plan.release()
         raise
+    staged.hold(plan.leases)
     writes = DataWrites(engine, durable=durable, staging=staging, show_progress=show_progress, digest_kind=digest_kind)
-    with _explained(target, lambda: nbytes):
-        staged = StagedDirectory(target)
-        staged.hold(plan.leases)
     with _discarded_on_error(staged, writes, nbytes):
         for file in files[:_STARTED_EARLY]:
             _submit(writes, staged, plan, file)
@@ -262,7 +262,12 @@ class StartedTake:
                 *self._note_at_bases(index),
                 self._staged.write(METADATA_FILE, contents.encoded_metadata),
             ]
-            self._staged.commit(unsynced, self._engine.sync if self._durable else None, overwrite=self._overwrite)
+            self._staged.commit(
+                unsynced,
+                self._engine.sync if self._durable else None,
+                overwrite=self._overwrite,
+                last_look=replacing(self._staged.target),
+            )
         if self._annex is not None:
             self._annex.committed()
         ended = time.perf_counter()
@@ -300,8 +305,11 @@ class StartedTake:
 
     def _note_at_bases(self, index: SnapshotIndex) -> list[str]:
         """Paths of the notes by which the snapshots that are referred to know of this one."""
-        bases = base_paths(self._staged, index)
-        return [path for base in bases for path in note_dependent(base, self._staged.target)]
+        paths = []
+        for base in base_paths(self._staged, index):
+            self._staged.hold([lease_to_refer(base)])
+            paths += note_dependent(base, self._staged.target)
+        return paths
 
     def _write_index(self, index: SnapshotIndex) -> list[str]:
         """Paths of the index, which is complete then, and of the signature where there is one."""

@@ -35,7 +35,7 @@ class Lease:
         is_held: whether there is a lock; false on file systems without.
     """
 
-    def __init__(self, path: str, operation: int) -> None:
+    def __init__(self, path: str, operation: int, kind: int = os.O_DIRECTORY) -> None:
         """Use `lease` or `lease_for_removal`, which answer None where this raises one of these.
 
         Raises:
@@ -51,7 +51,7 @@ class Lease:
         self._closing.atexit = False
         # Not `fd = os.open(…)`: Ctrl-C is raised between a return and an assignment, too, and would lose
         # the descriptor with its lock. In here no Python code runs in between.
-        self._fds.extend(map(os.open, (path,), (os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW,)))
+        self._fds.extend(map(os.open, (path,), (os.O_RDONLY | os.O_NOFOLLOW | kind,)))
         self.is_held = _try_lock(self._fds[0], operation)
         if not self.is_current():
             raise FileNotFoundError(path)
@@ -104,9 +104,22 @@ def lease_for_removal(path: str) -> Lease | None:
     return _lease(path, fcntl.LOCK_EX)
 
 
-def _lease(path: str, operation: int) -> Lease | None:
+def lease_of_file(path: str, *, alone: bool) -> Lease | None:
+    """The same on a regular file, which others have in common for shorter than its directory.
+
+    Args:
+        path: the file.
+        alone: whether nobody else may have a lease on it meanwhile.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    return _lease(path, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, os.O_NONBLOCK)
+
+
+def _lease(path: str, operation: int, kind: int = os.O_DIRECTORY) -> Lease | None:
     try:
-        return Lease(path, operation)
+        return Lease(path, operation, kind)
     except (BlockingIOError, FileNotFoundError, NotADirectoryError):
         return None
 

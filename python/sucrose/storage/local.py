@@ -22,12 +22,12 @@ import shutil
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import PurePosixPath
 
 from sucrose.errors import CorruptionError, IncompleteSnapshotError, NotDurableError
 from sucrose.storage.leases import Lease, lease
-from sucrose.storage.regular_file import check_regular, is_short_name, read_regular
+from sucrose.storage.regular_file import check_regular, is_short_name, read_regular, read_regular_part
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -99,6 +99,17 @@ class LocalDirectory:
             error.filename = path  # unknown to read
             raise
 
+    def read_part(self, name: str, offset: int, nbytes: int) -> bytes:
+        """Some bytes of a file.
+
+        Raises:
+            CorruptionError: it is too short, no regular file, or reached by a symbolic link.
+            OSError: it cannot be read.
+        """
+        path = self.path_of(name)
+        check_regular(self.root, name, self._known_folders)
+        return read_regular_part(path, offset, nbytes)
+
     def size(self, name: str) -> int:
         """Bytes in a file.
 
@@ -161,13 +172,21 @@ class StagedDirectory(LocalDirectory):
             raise
         return path
 
-    def commit(self, files: Iterable[str], sync: Sync | None, *, overwrite: bool) -> None:
+    def commit(
+        self,
+        files: Iterable[str],
+        sync: Sync | None,
+        *,
+        overwrite: bool,
+        last_look: AbstractContextManager[object] | None = None,
+    ) -> None:
         """Steps 2 to 4.
 
         Args:
             files: paths of the files that are not durable yet.
             sync: fsyncs paths side by side; None gives durability up.
             overwrite: whether a directory at the target is replaced.
+            last_look: step 3 happens inside of it, unless it raises.
 
         Raises:
             FileExistsError: the target exists.
@@ -177,12 +196,13 @@ class StagedDirectory(LocalDirectory):
         """
         if sync is not None:
             sync([*files, *self._directories])
-        self._check_bases()
-        replaced = overwrite and os.path.isdir(self.target)
-        if replaced:
-            _exchange(self.root, self.target)
-        else:
-            _rename_new(self.root, self.target)
+        with last_look or nullcontext():
+            self._check_bases()
+            replaced = overwrite and os.path.isdir(self.target)
+            if replaced:
+                _exchange(self.root, self.target)
+            else:
+                _rename_new(self.root, self.target)
         if sync is not None:
             try:
                 sync([self._parent, *self._new_parents])

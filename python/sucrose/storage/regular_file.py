@@ -66,6 +66,22 @@ def read_regular(path: str, max_nbytes: int | None) -> bytes:
         return file.read()
 
 
+def read_regular_part(path: str, offset: int, nbytes: int) -> bytes:
+    """Some of the bytes of such a file.
+
+    Raises:
+        CorruptionError: it is no regular file, or too short.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb", opener=_open_regular) as file:
+        info = os.fstat(file.fileno())
+        _check_kind(path, info)
+        if offset + nbytes > info.st_size:
+            raise CorruptionError(f"{path} has {info.st_size} bytes, expected {offset + nbytes}", path=path)
+        file.seek(offset)
+        return file.read(nbytes)
+
+
 def _open_regular(path: str, flags: int) -> int:
     # Without O_NONBLOCK opening a pipe would wait for somebody to write to it.
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -8,7 +8,10 @@ import torch
 
 from fuzz_targets import plain_pickle
 from sucrose.errors import SucroseError
+from sucrose.formats.pickle_limits import check_pickle
 from sucrose.snapshot.torch_unpickle import unpickle
+
+_SOUND = plain_pickle.pickled([{number: (number,) for number in range(300)}])
 
 
 def seeds() -> dict[str, bytes]:
@@ -26,7 +29,8 @@ def seeds() -> dict[str, bytes]:
 
 
 def check(data: bytes) -> None:
-    """No code runs, nothing is allocated by what is claimed."""
+    """No code runs, nothing is allocated by what is claimed, and nothing stays behind that spoils what comes next."""
+    check_pickle(_SOUND, "sound")
     storages = {str(number): torch.UntypedStorage(64) for number in range(4)}
     with suppress(SucroseError):
         unpickle(data, storages, "cpu", weights_only=True, path="file")

@@ -9,8 +9,10 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from sucrose.errors import CorruptionError, IncompleteSnapshotError
-from sucrose.formats.limits import MAX_METADATA_NBYTES
+from sucrose.engine import CHUNK_NBYTES
+from sucrose.errors import CorruptionError, IncompleteSnapshotError, SucroseError
+from sucrose.formats.index import INDEX_FILE, decode_index
+from sucrose.formats.limits import MAX_INDEX_NBYTES, MAX_METADATA_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.snapshot.records import record_of
 from sucrose.storage import LocalDirectory
@@ -24,7 +26,11 @@ def base_of(location: str, index: SnapshotIndex) -> str | None:
     """The name of the base in which a file lies; None for a file of the snapshot's own."""
     if not location.startswith("../"):
         return None
-    return next((base for base in index.bases if location.startswith(f"{base}/")), None)
+    # By the names of folders: there may be many files and many bases, and each may be a stranger's.
+    at = location.find("/", 3)
+    while at >= 0 and location[:at] not in index.bases:
+        at = location.find("/", at + 1)
+    return location[:at] if at >= 0 else None
 
 
 def base_paths(storage: LocalDirectory, index: SnapshotIndex) -> tuple[str, ...]:
@@ -33,7 +39,7 @@ def base_paths(storage: LocalDirectory, index: SnapshotIndex) -> tuple[str, ...]
 
 
 def check_bases(storage: LocalDirectory, index: SnapshotIndex, engine: Engine) -> None:
-    """Reads the metadata of every base, and nothing else of it.
+    """Reads metadata and index of every base, and nothing else of it.
 
     Raises:
         IncompleteSnapshotError: a base is missing.
@@ -57,12 +63,28 @@ def check_base(storage: LocalDirectory, index: SnapshotIndex, base: str, engine:
             path,
             path=storage.root,
         ) from error
-    if record_of(data, engine, index.digest) != index.bases[base].metadata:
+    if record_of(data, engine, index.digest) != index.bases[base].metadata or _has_other_files(
+        root, index, base, engine
+    ):
         raise CorruptionError(
             f"{storage.root} refers to the snapshot {base}, and another one is there now: put the old one back, or "
             "restore another snapshot",
             path=storage.root,
         )
+
+
+def _has_other_files(root: str, index: SnapshotIndex, base: str, engine: Engine) -> bool:
+    """Whether the base itself says that it has other bytes: metadata are alike where only tensors have changed."""
+    try:
+        data = LocalDirectory(root).read(INDEX_FILE, MAX_INDEX_NBYTES)
+        there = decode_index(data, engine.digest, chunk_nbytes=CHUNK_NBYTES, path=os.path.join(root, INDEX_FILE))
+    except (SucroseError, OSError):  # it has none, or a damaged one: nobody needs it for what is referred to
+        return False
+    return there.digest == index.digest and any(
+        there.files.get(name[len(base) + 1 :]) != record
+        for name, record in index.files.items()
+        if base_of(name, index) == base
+    )
 
 
 def refer_to(storage: LocalDirectory, index: SnapshotIndex) -> None:
@@ -71,5 +93,10 @@ def refer_to(storage: LocalDirectory, index: SnapshotIndex) -> None:
     Raises:
         CorruptionError: a base, or a file of one, is named by a path that leads elsewhere.
     """
-    for base in index.bases:
-        storage.refer(base, [name for name in index.files if name.startswith(f"{base}/")])
+    names: dict[str, list[str]] = {base: [] for base in index.bases}
+    for name in index.files if names else ():
+        base = base_of(name, index)
+        if base is not None:
+            names[base].append(name)
+    for base, there in names.items():
+        storage.refer(base, there)

@@ -59,7 +59,9 @@ def referable(captured: CapturedState, rows: Mapping[str, Rows], base: OpenedBas
         if entry is not None:
             dtype, shape = DTYPE_NAMES[memory.dtype], memory.tensor.shape
             segments = segments_of(entry, dtype, shape, ITEMSIZES[memory.dtype])
-            if segments is None or segments[0] in taken or (rows[path].number == 1 and len(segments) > 1):
+            if segments is None or segments[0] in taken:
+                continue
+            if any(segment.begin % rows[path].nbytes for segment in segments):  # cut within rows, by somebody else
                 continue
             taken.add(segments[0])
             found[path] = segments

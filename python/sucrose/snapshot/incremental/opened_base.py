@@ -39,7 +39,7 @@ class OpenedBase:
             IncompleteSnapshotError: there is no complete snapshot at `path`.
             SignatureError: it is not signed with a key of `signer`.
             CorruptionError: its metadata or its index is damaged.
-            ValueError: `target` lies inside it.
+            ValueError: one of `target` and `path` lies inside the other.
         """
         self.root = os.path.realpath(path)
         self.leases: list[Lease] = []
@@ -51,6 +51,8 @@ class OpenedBase:
         self._relative = os.path.relpath(self.root, self._target)
         if set(self._relative.split(os.sep)) == {os.pardir}:
             raise ValueError(f"{target!r} lies inside {path!r}, which it cannot refer to then: save beside it")
+        if self.root.startswith(self._target + os.sep):
+            raise ValueError(f"{path!r} lies inside {target!r}, which cannot refer to it then: save beside it")
         self._take_lease(self.root)
         self.storage = LocalDirectory(self.root)
         try:
@@ -121,7 +123,8 @@ class OpenedBase:
         return self.index.bases[base]
 
     def _refuse_target(self, name: str) -> None:
-        if os.path.normpath(os.path.join(self._target, name)) == self._target:
+        found = os.path.normpath(os.path.join(self._target, name))
+        if found == self._target or found.startswith(self._target + os.sep):
             raise FileExistsError(
                 errno.EEXIST,
                 "this snapshot would be replaced by one that refers to it: save to another path, or without base",
