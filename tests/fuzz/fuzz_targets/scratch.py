@@ -1,4 +1,4 @@
-"""Where targets put files: in memory, where the machine has a place for that."""
+"""Where targets put files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 def scratch_folder() -> Path:
     """A new folder that is gone when the program ends."""
-    in_memory = Path("/dev/shm")
-    folder = tempfile.mkdtemp(prefix="fuzz-", dir=in_memory if in_memory.is_dir() else None)
+    folder = tempfile.mkdtemp(prefix="fuzz-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
