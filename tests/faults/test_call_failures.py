@@ -19,7 +19,7 @@ from saves import SAVES, Save, hidden_in, open_files_and_threads, state, value_i
 
 from sucrose import Snapshot
 from sucrose.engine import Extents, make_engine
-from sucrose.errors import CorruptionError, NotDurableError, SucroseError
+from sucrose.errors import CorruptionError, NotDurableError, StorageError, SucroseError
 from sucrose.options import current_options, override_options
 from sucrose.testing import Injection, count_calls, inject
 
@@ -86,7 +86,7 @@ def try_failure(save: Save, folder: Path, failure: Failure, value: int) -> None:
         except Exception as error:  # noqa: BLE001 - looked at below
             raised = error
     found = save.found(folder)
-    if found is None and save.name == "states" and failure.errno == errno.EIO and failure.site in LOOKS:
+    if found is None and save.name == "states" and failure.errno == errno.EIO and failure.site in LOOKS | {"close"}:
         found = value - 1  # a generation that the disk cannot read is moved out of the way, and kept
         assert list(folder.glob("states/quarantine/step_*/.snapshot_metadata")), failure
     assert found in (value - 1, value), f"{failure}: found {found}"
@@ -105,7 +105,10 @@ def try_failure(save: Save, folder: Path, failure: Failure, value: int) -> None:
         assert not hidden_in(folder), failure
     for name in hidden_in(folder):
         shutil.rmtree(folder / name, ignore_errors=True)
-    save.save(folder, value + 1)
+    try:
+        save.save(folder, value + 1)
+    except OSError as error:
+        raise AssertionError(f"the save after {failure}: {error!r}; that one raised {raised!r}") from error
     assert save.found(folder) == value + 1, f"the save after {failure}"
 
 
@@ -194,3 +197,19 @@ def test_a_restore_whose_calls_fail_says_so_and_a_later_one_is_right(quick_path:
             assert isinstance(outcome, CorruptionError) or outcome == 7, failure
         assert value_in(Snapshot(quick_path / "s")) == 7, failure
     assert open_files_and_threads() == before
+
+
+@pytest.mark.usefixtures("each_backend")
+def test_a_folder_that_cannot_be_opened_is_not_taken_for_one_that_others_hold(quick_path: Path) -> None:
+    """A save would otherwise make one hidden folder after another, each of them taken by somebody else."""
+    with inject("open", errno=errno.EAGAIN, forever=True), pytest.raises(StorageError) as caught:
+        Snapshot.take(quick_path / "s", state(1))
+    assert caught.value.errno == errno.EAGAIN
+    assert not (quick_path / "s").exists()
+
+
+@pytest.mark.usefixtures("each_backend")
+def test_where_nothing_can_be_looked_at_a_save_fails_and_does_not_search_for_ever(quick_path: Path) -> None:
+    with inject("stat", forever=True), pytest.raises(OSError, match=r".") as caught:
+        Snapshot.take(quick_path / "s", state(1))
+    assert caught.value.errno == errno.EIO

@@ -85,7 +85,7 @@ def test_a_last_save_that_fails_is_reported_in_one_line_and_is_no_success(
     lines = [line for line in done.stderr.splitlines() if line.startswith("sucrose: ")]
     assert len(lines) == (1 if status != 143 else 2), "after SIGTERM it is tried again at the exit"
     assert all(f"{tmp_path}/states failed" in line for line in lines)
-    assert all("StorageError: [Errno 28]" in line for line in lines)
+    assert all("StorageFullError: [Errno 28]" in line for line in lines)
     assert saved_step(tmp_path) == 1
 
 
@@ -94,7 +94,7 @@ def test_without_the_native_core_the_status_tells_too(tmp_path: Path) -> None:
         "failing(); progress['step'] = 1; say('printed')", tmp_path, before="sys.modules['sucrose._core'] = None"
     )
     assert (done.returncode, done.stdout) == (1, "printed\n")
-    assert "StorageError" in done.stderr
+    assert "StorageFullError" in done.stderr
 
 
 def test_a_last_save_that_fails_once_is_tried_again(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_last_save_that_fails_once_is_tried_again(tmp_path: Path) -> None:
 def test_a_failure_in_the_background_does_not_prevent_the_last_save(tmp_path: Path) -> None:
     done = run("failing(times=1); group.async_save(); progress['step'] = 1", tmp_path)
     assert done.returncode == 0
-    assert "saving the states failed: StorageError" in done.stderr
+    assert "saving the states failed: StorageFullError" in done.stderr
     assert saved_step(tmp_path) == 1
 
 

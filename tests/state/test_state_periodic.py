@@ -75,7 +75,7 @@ Snapshot.take(folder + "/own", {"own": StateDict(x=1)})
 """
     done = run(code, tmp_path, settings=PERIODIC)
     assert done.returncode == 0, done.stderr
-    assert "saving the states failed: StorageError" in done.stderr
+    assert "saving the states failed: StorageFullError" in done.stderr
 
 
 def test_never_two_at_once(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+class _TakenError(BlockingIOError):
+    """Others hold a lock. A type of its own: a directory that cannot be opened just now is not theirs."""
+
+
 @final
 class Lease:
     """An open directory and the lock on it, until `release` or the end of the ``with`` block.
@@ -52,9 +56,13 @@ class Lease:
         # Not `fd = os.open(…)`: Ctrl-C is raised between a return and an assignment, too, and would lose
         # the descriptor with its lock. In here no Python code runs in between.
         self._fds.extend(map(os.open, (path,), (os.O_RDONLY | os.O_NOFOLLOW | kind,)))
-        self.is_held = _try_lock(self._fds[0], operation)
-        if not self.is_current():
-            raise FileNotFoundError(path)
+        try:
+            self.is_held = _try_lock(self._fds[0], operation)
+            if not self.is_current():
+                raise FileNotFoundError(path)
+        except BaseException:
+            self.release()  # whoever keeps the error must not keep the lock
+            raise
 
     def is_current(self) -> bool:
         """Whether the directory is still at its path, neither moved nor replaced."""
@@ -120,15 +128,15 @@ def lease_of_file(path: str, *, alone: bool) -> Lease | None:
 def _lease(path: str, operation: int, kind: int = os.O_DIRECTORY) -> Lease | None:
     try:
         return Lease(path, operation, kind)
-    except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+    except (_TakenError, FileNotFoundError, NotADirectoryError):
         return None
 
 
 def _try_lock(fd: int, operation: int) -> bool:
     try:
         fcntl.flock(fd, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
+    except BlockingIOError as error:
+        raise _TakenError(*error.args) from None
     except OSError:  # ENOTSUP, ENOLCK, ENOSYS; EBADF, for exclusive locks on directories of NFS
         return False
     return True
