@@ -20,7 +20,7 @@ TORCH ?= torch==2.13.0
 export PYTHON TORCH
 
 BIN := .venv/bin
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/* csrc/cuda/*)
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/* csrc/*/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE # each of the programs that tests start would compile the package again
 

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "error.h"
-#include "fault.h"
-#include "journal.h"
+#include "io/fault.h"
+#include "io/journal.h"
 
 namespace py = pybind11;
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "error.h"
-#include "system_calls.h"
+#include "io/system_calls.h"
 
 namespace sucrose {
 

@@ -4,8 +4,8 @@
 
 #include "build_config.h"
 #include "cuda/cuda_driver.h"
-#include "digest.h"
-#include "file_io.h"
+#include "hash/digest.h"
+#include "io/file_io.h"
 
 namespace sucrose {
 

@@ -7,9 +7,9 @@
 #include <thread>
 #include <utility>
 
-#include "crc32.h"
 #include "error.h"
 #include "fingerprint_extents.h"
+#include "hash/crc32.h"
 
 namespace sucrose {
 

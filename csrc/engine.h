@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "fingerprint.h"
+#include "hash/fingerprint.h"
 #include "lifecycle.h"
 #include "pipeline.h"
 #include "read_job.h"

@@ -5,8 +5,8 @@
 #include <limits>
 #include <utility>
 
-#include "digest.h"
 #include "error.h"
+#include "hash/digest.h"
 
 namespace sucrose {
 

@@ -16,7 +16,7 @@
 
 #include "cuda/cuda_devices.h"
 #include "extents.h"
-#include "fingerprint.h"
+#include "hash/fingerprint.h"
 #include "pipeline.h"
 
 namespace sucrose {

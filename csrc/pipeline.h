@@ -27,10 +27,10 @@
 #include <vector>
 
 #include "buffer_pool.h"
+#include "codec/encoded_write.h"
 #include "cuda/cuda_devices.h"
-#include "encoded_write.h"
 #include "error.h"
-#include "file_io.h"
+#include "io/file_io.h"
 #include "trace.h"
 #include "worker_pool.h"
 

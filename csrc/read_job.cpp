@@ -7,9 +7,9 @@
 #include <cstring>
 #include <utility>
 
-#include "crc32.h"
 #include "cuda/device_transfer.h"
 #include "error.h"
+#include "hash/crc32.h"
 
 namespace sucrose {
 

@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "chunk_table.h"
-#include "digest.h"
+#include "codec/chunk_table.h"
 #include "extents.h"
-#include "file_io.h"
+#include "hash/digest.h"
+#include "io/file_io.h"
 #include "pipeline.h"
 
 namespace sucrose {

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <utility>
 
-#include "codec.h"
+#include "codec/codec.h"
 #include "error.h"
 #include "read_job.h"
 

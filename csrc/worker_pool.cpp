@@ -6,7 +6,7 @@
 #include <system_error>
 #include <utility>
 
-#include "fault.h"
+#include "io/fault.h"
 
 namespace sucrose {
 

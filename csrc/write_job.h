@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "digest.h"
-#include "encoded_write.h"
+#include "codec/encoded_write.h"
 #include "extents.h"
+#include "hash/digest.h"
 #include "pipeline.h"
 
 namespace sucrose {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "error.h"
-#include "fault.h"
+#include "io/fault.h"
 #include "write_job.h"
 
 namespace sucrose {

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "system_calls.h"
+#include "io/system_calls.h"
 
 namespace sucrose {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cuda/cuda_devices.h"
-#include "fingerprint.h"
+#include "hash/fingerprint.h"
 
 namespace sucrose {
 

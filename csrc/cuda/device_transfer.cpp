@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "error.h"
-#include "fault.h"
+#include "io/fault.h"
 
 namespace sucrose {
 

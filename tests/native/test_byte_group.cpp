@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-#include "byte_group.h"
+#include "codec/byte_group.h"
 #include "error.h"
 
 namespace {

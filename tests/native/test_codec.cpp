@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "chunk_frames.h"
-#include "chunk_table.h"
-#include "codec.h"
+#include "codec/chunk_frames.h"
+#include "codec/chunk_table.h"
+#include "codec/codec.h"
+#include "codec/entropy.h"
+#include "codec/stored_frame.h"
 #include "engine_fixture.h"
-#include "entropy.h"
 #include "error.h"
-#include "stored_frame.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
-#include "crc32.h"
-#include "crc32_kernel.h"
+#include "hash/crc32.h"
+#include "hash/crc32_kernel.h"
 
 #include <cstring>
 #include <doctest/doctest.h>

@@ -14,7 +14,7 @@
 #include "engine.h"
 #include "engine_fixture.h"
 #include "fake_cuda_program.h"
-#include "fault.h"
+#include "io/fault.h"
 
 namespace {
 

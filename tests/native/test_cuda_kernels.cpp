@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "buffer_pool.h"
-#include "byte_group.h"
+#include "codec/byte_group.h"
 #include "cuda/cuda_kernels.h"
 #include "error.h"
 #include "fake_cuda_program.h"
-#include "fingerprint.h"
+#include "hash/fingerprint.h"
 #include "kernel_bodies.h"
 
 using namespace fake_cuda_tests;

@@ -15,7 +15,7 @@
 #include "engine.h"
 #include "engine_fixture.h"
 #include "error.h"
-#include "fault.h"
+#include "io/fault.h"
 
 namespace {
 

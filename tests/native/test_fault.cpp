@@ -14,10 +14,10 @@
 #include "engine.h"
 #include "engine_fixture.h"
 #include "error.h"
-#include "fault.h"
-#include "file_io.h"
-#include "journal.h"
-#include "system_calls.h"
+#include "io/fault.h"
+#include "io/file_io.h"
+#include "io/journal.h"
+#include "io/system_calls.h"
 #include "worker_pool.h"
 
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "buffer_pool.h"
-#include "fingerprint.h"
+#include "hash/fingerprint.h"
 
 namespace {
 

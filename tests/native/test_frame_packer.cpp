@@ -7,8 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "codec/frame_packer.h"
 #include "engine_fixture.h"
-#include "frame_packer.h"
 
 namespace {
 

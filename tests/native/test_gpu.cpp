@@ -8,14 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "byte_group.h"
+#include "codec/byte_group.h"
 #include "cuda/cuda_device.h"
 #include "cuda/cuda_driver.h"
 #include "cuda/cuda_kernels.h"
 #include "cuda/part_mover.h"
 #include "engine_fixture.h"
 #include "extents.h"
-#include "fingerprint.h"
+#include "hash/fingerprint.h"
 #include "strided.h"
 
 namespace {

@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "buffer_pool.h"
-#include "byte_group.h"
+#include "codec/byte_group.h"
 #include "cuda/cuda_driver.h"
 #include "fake_cuda/kernels.h"
-#include "fingerprint.h"
+#include "hash/fingerprint.h"
 #include "kernel_bodies.h"
 #include "strided.h"
 

@@ -1,4 +1,4 @@
-#include "sha256.h"
+#include "hash/sha256.h"
 
 #include <doctest/doctest.h>
 
@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "digest.h"
 #include "error.h"
-#include "sha256_kernel.h"
+#include "hash/digest.h"
+#include "hash/sha256_kernel.h"
 
 namespace {
 

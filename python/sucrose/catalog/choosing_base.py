@@ -45,7 +45,7 @@ def newest_base(directory: CatalogDirectory, *, max_increments: int | None) -> C
     """The newest generation; None where the save has to be whole.
 
     That is where there is none, where so many have followed a whole one, or where it cannot be referred to, because it
-    is broken, or not signed with a key that is set: that is told of in the log, and is the business of whoever restores.
+    is broken, or not signed with a key that is set: the log tells of that, and it is the business of whoever restores.
 
     Raises:
         FormatVersionError: a newer release has written it.

@@ -67,14 +67,10 @@ def _flatten(value: Any, path: str, flat: FlatState) -> None:
     elif kind in _CONTAINERS and path.count("/") > MAX_NESTING:
         raise UnsupportedError(f"{path[:200]!r} is nested more than {MAX_NESTING} deep, or contains itself", key=path)
     elif (kind is dict or kind is OrderedDict) and _keys_make_paths(value):
-        keys = list(value)
         if kind is dict:
-            flat.entries[path] = DictEntry(keys)
+            flat.entries[path] = DictEntry(list(value))
         else:
-            flat.entries[path] = OrderedDictEntry(keys)
-            metadata = getattr(value, "_metadata", None)
-            if metadata is not None and _is_plain_metadata(metadata):
-                flat.state_dict_metadata[path] = {k: dict(v) for k, v in metadata.items()}
+            _add_ordered_dict(value, path, flat)
         for key, item in value.items():
             child = f"{path}/{encode_key(key)}"
             if type(item) is torch.Tensor:  # nearly all are; saves a call for each
@@ -89,6 +85,14 @@ def _flatten(value: Any, path: str, flat: FlatState) -> None:
         flat.entries[path] = PrimitiveEntry.from_value(value)  # type: ignore[assignment]  # one of its subclasses
     else:
         flat.objects.append((path, value))
+
+
+def _add_ordered_dict(value: OrderedDict[int | str, Any], path: str, flat: FlatState) -> None:
+    """All of it but its values."""
+    flat.entries[path] = OrderedDictEntry(list(value))
+    metadata = getattr(value, "_metadata", None)
+    if metadata is not None and _is_plain_metadata(metadata):
+        flat.state_dict_metadata[path] = {k: dict(v) for k, v in metadata.items()}
 
 
 def _keys_make_paths(mapping: dict[Any, Any]) -> bool:

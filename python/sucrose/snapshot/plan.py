@@ -11,6 +11,7 @@ import msgspec
 
 from sucrose.compression import Compression
 from sucrose.engine import Encoding
+from sucrose.formats.limits import MAX_HEADER_NBYTES
 from sucrose.formats.manifest import (
     BUFFER_PROTOCOL,
     BUFFER_PROTOCOL_ZSTD,
@@ -19,7 +20,6 @@ from sucrose.formats.manifest import (
     Shard,
     TensorEntry,
 )
-from sucrose.formats.limits import MAX_HEADER_NBYTES
 from sucrose.formats.safetensors import HeaderEntry, encode_header, entry_nbytes_bound
 from sucrose.options import Options
 from sucrose.snapshot.capture import RANK, CapturedState

@@ -2,8 +2,8 @@
 //
 // Input: item size of the filter, length of the raw chunk (2 bytes; the highest bit stands for a
 // full chunk), three lengths of a table (3 bytes each), and the frames.
-#include "chunk_table.h"
-#include "codec.h"
+#include "codec/chunk_table.h"
+#include "codec/codec.h"
 #include "error.h"
 #include "fuzzed_bytes.h"
 

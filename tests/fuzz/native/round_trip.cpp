@@ -1,7 +1,7 @@
 // What is encoded is decoded to the same bytes, whatever they are.
 //
 // Input: item size of the filter, level, how often the bytes are repeated, and the bytes.
-#include "codec.h"
+#include "codec/codec.h"
 #include "fuzzed_bytes.h"
 
 #include <cstdlib>

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import msgspec
 
 from sucrose.errors import CorruptionError, StorageError, SucroseError
-from sucrose.formats.signing_keys import Signer
 from sucrose.formats.limits import MAX_STATE_RECORD_NBYTES as MAX_RECORD_NBYTES
+from sucrose.formats.signing_keys import Signer
 from sucrose.state.remote import scripts
 from sucrose.state.remote.address import Address
 from sucrose.state.remote.chunks import StateBuilder
