@@ -13,18 +13,51 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from interop import states
 
-from sucrose import RNGState, Snapshot, StateDict
-from sucrose.formats.index import INDEX_VERSION
+from sucrose import Compression, RNGState, Snapshot, StateDict
 
 HERE = Path(__file__).resolve().parent
 ORIGINAL = HERE.parent.parent / ".peers" / "torchsnapshot"
 
 
-def make_ours(folder: Path) -> None:
+KEY = b"of the golden samples"
+
+
+def make_format_1(folder: Path) -> None:
+    """Without compression, base and signature, as releases before version 2 wrote all of them."""
+    app_state = make_app_state()
+    Snapshot.take(folder / "snapshot", app_state)
+    torch.save({"contents": states.contents(app_state), "drawn": torch.rand(3)}, folder / "expected.pt")
+
+
+def make_format_2(folder: Path) -> None:
+    """With all that version 2 has: byte groups and plain frames, a base, and a signature."""
+    app_state = make_app_state()
+    large = large_tensors()
+    app_state["large"] = large
+    changed = large["changed"][-1].clone()
+    large["changed"][-1] = 0
+    Snapshot.take(folder / "base", app_state, compression=Compression(), signing_key=KEY)
+    large["changed"][-1] = changed
+    app_state["layouts"]["changed"] = torch.arange(1000)
+    torch.manual_seed(5)
+    Snapshot.take(folder / "snapshot", app_state, compression="zstd:3", base=folder / "base", signing_key=KEY)
+    del app_state["large"]
+    torch.save({"contents": states.contents(app_state), "drawn": torch.rand(3)}, folder / "expected.pt")
+
+
+def large_tensors() -> StateDict:
+    """Of more than one chunk; too large for `expected.pt`."""
+    numbers = torch.arange(5 << 19) % 251
+    return StateDict(kept=numbers[: 3 << 19].bfloat16().view(-1, 1 << 10), changed=(2 * numbers).half().view(-1, 1 << 10))
+
+
+def make_app_state() -> dict[str, Any]:
+    """A state with something of everything, and the random numbers that go with it."""
     app_state = states.make_app_state(7, StateDict, RNGState)
     app_state["quantized"] = StateDict(q=states.quantized_tensors())
     app_state["newer dtypes"] = StateDict(
@@ -34,8 +67,7 @@ def make_ours(folder: Path) -> None:
         }
     )
     torch.manual_seed(5)
-    Snapshot.take(folder / "snapshot", app_state)
-    torch.save({"contents": states.contents(app_state), "drawn": torch.rand(3)}, folder / "expected.pt")
+    return app_state
 
 
 def make_originals(folder: Path) -> None:
@@ -47,7 +79,8 @@ def make_originals(folder: Path) -> None:
 
 
 def main() -> None:
-    for name, make in ((f"format_{INDEX_VERSION}", make_ours), ("torchsnapshot_0.1.0", make_originals)):
+    samples = (("format_1", make_format_1), ("format_2", make_format_2), ("torchsnapshot_0.1.0", make_originals))
+    for name, make in samples:
         folder = HERE / name
         if not folder.exists():
             folder.mkdir()

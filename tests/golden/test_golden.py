@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from bitwise import assert_same
+from golden.make_golden import KEY, large_tensors
 from interop import states
 
 from sucrose import RNGState, Snapshot, StateDict
+from sucrose.errors import SignatureError
 
 GOLDEN = Path(__file__).resolve().parent
 SAMPLES = sorted(path.name for path in GOLDEN.iterdir() if (path / "snapshot").is_dir())
@@ -44,5 +47,22 @@ def test_a_golden_sample_is_read_without_a_target(each_engine: str, sample: Path
         assert_same(dict(snapshot.get_state_dict_for_key(key)), dict(value), key)
 
 
-def test_the_golden_sample_of_this_format_verifies(each_engine: str) -> None:
-    assert Snapshot(GOLDEN / "format_1" / "snapshot").verify()
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_golden_sample_of_ours_verifies(each_engine: str, version: int) -> None:
+    snapshot = Snapshot(GOLDEN / f"format_{version}" / "snapshot")
+    assert snapshot.verify()
+    index = (GOLDEN / f"format_{version}" / "snapshot" / ".snapshot_index").read_bytes().partition(b"\n")[0]
+    assert json.loads(index)["format_version"] == version
+
+
+def test_large_tensors_of_a_base_and_of_changed_pieces_come_back(each_engine: str) -> None:
+    snapshot = Snapshot(GOLDEN / "format_2" / "snapshot")
+    assert snapshot.bases == (str(GOLDEN / "format_2" / "base"),)
+    assert_same(snapshot.get_state_dict_for_key("large"), dict(large_tensors()))
+
+
+def test_the_signature_of_a_golden_sample_holds() -> None:
+    sample = GOLDEN / "format_2" / "snapshot"
+    assert Snapshot(sample, signing_key=KEY).verify()
+    with pytest.raises(SignatureError):
+        Snapshot(sample, signing_key=b"of somebody else entirely").get_manifest()
