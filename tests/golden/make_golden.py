@@ -53,7 +53,8 @@ def make_format_2(folder: Path) -> None:
 def large_tensors() -> StateDict:
     """Of more than one chunk; too large for `expected.pt`."""
     numbers = torch.arange(5 << 19) % 251
-    return StateDict(kept=numbers[: 3 << 19].bfloat16().view(-1, 1 << 10), changed=(2 * numbers).half().view(-1, 1 << 10))
+    kept = numbers[: 3 << 19].bfloat16()
+    return StateDict(kept=kept.view(-1, 1 << 10), changed=(2 * numbers).half().view(-1, 1 << 10))
 
 
 def make_app_state() -> dict[str, Any]:
