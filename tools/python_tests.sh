@@ -8,7 +8,9 @@ export SUCROSE_FAKE_CUDA_LIBRARY=${SUCROSE_FAKE_CUDA_LIBRARY:-build/dev/tests/na
 
 run() { python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile "$@"; }
 
-# Once more with the backend that serves where io_uring may not be used, for the tests to which it makes a difference.
+# First with the backend that serves where io_uring may not be used, for the tests to which it makes a difference.
+status=0
 SUCROSE_IO_BACKEND=threads run -m 'not large and not any_backend' \
-  tests/catalog tests/cuda tests/engine tests/formats tests/snapshot
-run
+  tests/catalog tests/cuda tests/engine tests/formats tests/snapshot || status=1
+run || status=1
+exit $status

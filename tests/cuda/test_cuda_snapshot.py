@@ -265,4 +265,5 @@ def test_a_trace_shows_every_step_of_a_slot(tmp_path: Path, fake: FakeCuda, use_
         "files",
     }
     written = sum(span["args"]["nbytes"] for span in spans if span["name"] == "write")
-    assert written == (tmp_path / "s" / "data" / "0_0.safetensors").stat().st_size
+    nbytes = (tmp_path / "s" / "data" / "0_0.safetensors").stat().st_size
+    assert nbytes <= written < nbytes + 4096  # direct writes are of whole blocks
