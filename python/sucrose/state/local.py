@@ -12,7 +12,6 @@ from typing import Any
 from sucrose.catalog import Catalog
 from sucrose.catalog.generation import Generation
 from sucrose.catalog.pending import PendingGeneration
-from sucrose.engine import get_engine
 from sucrose.errors import CorruptionError, UnsafeObjectError
 from sucrose.formats.manifest import DictEntry
 from sucrose.snapshot.capture import RANK
@@ -20,7 +19,7 @@ from sucrose.snapshot.flatten import encode_key
 from sucrose.state.settings import CHECKPOINT_CONFIG
 from sucrose.state.trust import distrust_of, stranger_in
 from sucrose.state.values import FrozenState, from_state_dict, to_state_dict
-from sucrose.storage import local_path, make_parents
+from sucrose.storage import local_path, make_parents, sync_directories
 from sucrose.storage.leases import Lease
 
 logger = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ class LocalCheckpoints:
         self.where = os.path.abspath(os.path.expanduser(local_path(root)))
         try:
             if changed := make_parents(self.where, 0o700):
-                get_engine().sync(changed)  # else a power cut may take the directory, with all that was saved in it
+                sync_directories(changed)  # else a power cut may take the directory, with all that was saved in it
         except OSError as error:
             raise OSError(error.errno, f"{_REFUSED}: {error.strerror}. {_WAY_OUT}", self.where) from error
         if not os.access(self.where, os.R_OK | os.W_OK | os.X_OK):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 
 from sucrose.errors import ConfigError
-from sucrose.storage.local import LocalDirectory, StagedDirectory, make_parents
+from sucrose.storage.local import LocalDirectory, StagedDirectory, make_parents, sync_directories
 
-__all__ = ["LocalDirectory", "StagedDirectory", "local_path", "make_parents"]
+__all__ = ["LocalDirectory", "StagedDirectory", "local_path", "make_parents", "sync_directories"]
 
 
 def local_path(url: str | os.PathLike[str]) -> str:

@@ -325,6 +325,20 @@ def _is_missing(path: str) -> bool:
     return False
 
 
+def sync_directories(directories: Iterable[str]) -> None:
+    """fsyncs directories without the engine: a program may fork before it saves for the first time.
+
+    Raises:
+        OSError: the first that failed.
+    """
+    for directory in directories:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def _rename_new(source: str, target: str) -> None:
     """Renames a directory to a name that must be free, or an empty directory."""
     try:
