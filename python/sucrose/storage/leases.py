@@ -151,8 +151,10 @@ def _close(fds: list[int], owner: int) -> None:
         # Closing is not enough where a child has a copy, as between fork and exec.
         with suppress(OSError):
             list(map(fcntl.flock, fds, repeat(fcntl.LOCK_UN)))
-        # Closed and forgotten in one step: Ctrl-C in between would have another file closed in the end.
-        list(map(os.close, map(fds.pop, [-1] * len(fds))))
+        # Closed and forgotten in one step: Ctrl-C in between would have another file closed in the end. What a close
+        # may fail with is of no interest, as nothing was written: a save that is in its place must not seem to fail.
+        with suppress(OSError):
+            list(map(os.close, map(fds.pop, [-1] * len(fds))))
     _open.pop(id(fds), None)
 
 
