@@ -109,6 +109,16 @@ def test_what_was_loaded_does_not_stay_in_memory(workspace: Path, monkeypatch: p
     assert [one() for one in storages] == [None]
 
 
+@pytest.fixture
+def nothing_allowed() -> Iterator[None]:
+    """What the program has allowed torch to unpickle counts for the whole process, and so for all tests in it."""
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    yield
+    torch.serialization.add_safe_globals(allowed)
+
+
+@pytest.mark.usefixtures("nothing_allowed")
 @pytest.mark.parametrize("value", [np.float64(0.5), range(3), [{"seen": frozenset({1})}]])
 def test_what_will_not_load_by_default_is_said_when_it_is_saved(
     workspace: Path, caplog: pytest.LogCaptureFixture, value: object
