@@ -27,7 +27,7 @@ class Compression:
 
     Attributes:
         level: of zstd, -50 (fastest) to 22 (smallest); None looks for no repeated strings, which weights
-            do not have, and codes the entropy of their bytes alone: faster than any level.
+            do not have, and codes the entropy of their bytes alone: faster than level 1.
         filter: ``"bytegroup"`` splits the items of a tensor into their first bytes, second bytes and so on, so
             that signs and exponents come to lie side by side and compress; ``"none"`` leaves files that any
             program decodes which reads zstd.

@@ -58,7 +58,7 @@ class NotDurableError(StorageError):
 
 
 class StorageFullError(StorageError):
-    """There is not enough space; `errno` is ENOSPC.
+    """There is not enough space; `errno` is ENOSPC, or EDQUOT where a quota is used up.
 
     Attributes:
         needed_nbytes: what is to be written.

@@ -145,7 +145,8 @@ def start_take(
     planned = time.perf_counter()
     nbytes = sum(_nbytes_of(file, plan) for file in files)
     try:
-        _check_free_space(target, plan, annex, replaces=overwrite and os.path.isdir(target))
+        certain_nbytes = 0 if compression is not None else nbytes  # what compression leaves is not known before
+        _check_free_space(target, certain_nbytes, annex, replaces=overwrite and os.path.isdir(target))
         with _explained(target, lambda: nbytes):
             staged = StagedDirectory(target)
     except BaseException:
@@ -355,8 +356,7 @@ def _submit(writes: DataWrites, staged: StagedDirectory, plan: TakePlan, file: D
     writes.submit(staged.create_path(file.name), extents_of(memories, header=file.header), file.encoding)
 
 
-def _check_free_space(target: str, plan: TakePlan, annex: Annex | None, *, replaces: bool) -> None:
-    nbytes = sum(_nbytes_of(file, plan) for file in plan.files if file.encoding is None)
+def _check_free_space(target: str, nbytes: int, annex: Annex | None, *, replaces: bool) -> None:
     try:
         check_free_space(target, nbytes, replaces=replaces)
     except StorageFullError:
