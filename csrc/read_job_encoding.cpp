@@ -3,8 +3,8 @@
 //   1. A chunk's frames are decoded where they lie in the page cache. Where they do not they are
 //      read into the slot; the few bytes for which it has no room go into memory of their own.
 //   2. A worker decodes them, straight to where all of the chunk belongs if that is one piece of
-//      host memory, else into the slot, which has no further use for frames by then.
-//   3. What comes out is digested and taken where it is wanted, as in any other read.
+//      host memory, else into memory for a chunk that is not the frames' own.
+//   3. What comes out is digested and taken where it is wanted while it is in the nearest cache.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -112,29 +112,27 @@ void ReadJob::decode(const ChunkPtr &chunk, std::span<const std::byte> encoded,
         encoded = decoder->join(encoded, rest);
     }
     const bool in_slot = encoded.data() >= slot && encoded.data() < slot + chunk_nbytes;
-    std::byte *raw = slot;
-    if (straight != nullptr) {
-        raw = straight;
-    } else if (in_slot && itemsize == 0) { // not into the memory that it is decoded from
-        raw = decoder->raw_scratch();
+    std::byte *raw = straight;
+    if (straight == nullptr) { // not into the memory that it is decoded from
+        raw = in_slot ? decoder->raw_scratch() : slot;
     }
     Findings findings = no_findings();
     {
-        const TraceScope trace(scheduler_.tracer(), chunk->track(), "decode", range.nbytes);
-        std::string why_not = decoder->decode(encoded, itemsize, {raw, range.nbytes});
+        const TraceScope trace(scheduler_.tracer(), chunk->track(), "decode, digest and scatter",
+                               range.nbytes);
+        std::string why_not =
+            decoder->decode(encoded, itemsize, {raw, range.nbytes},
+                            [&](std::size_t at, std::span<const std::byte> bytes) {
+                                consume(findings, range.begin + at, bytes, straight != nullptr);
+                            });
         if (!why_not.empty()) {
             conclude_undecodable(chunk, range, std::move(why_not));
             return;
         }
     }
     scheduler_.codecs().counters.decoded_nbytes += range.nbytes;
-    {
-        const TraceScope trace(scheduler_.tracer(), chunk->track(), "digest and scatter",
-                               range.nbytes);
-        consume(findings, range.begin, {raw, range.nbytes}, straight != nullptr);
-        if (raw != slot && ready_ != nullptr) { // devices copy from the slot, which is pinned
-            std::memcpy(slot, raw, range.nbytes);
-        }
+    if (raw != slot && ready_ != nullptr) { // devices copy from the slot, which is pinned
+        std::memcpy(slot, raw, range.nbytes);
     }
     deliver(chunk, range, 0, findings);
 }

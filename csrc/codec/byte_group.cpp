@@ -1,8 +1,10 @@
 #include "codec/byte_group.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "error.h"
 
@@ -37,12 +39,12 @@ void split<8>(const std::byte *__restrict items, std::size_t count, std::byte *_
     }
 }
 
-template <std::size_t Itemsize>
-void merge(const std::byte *__restrict planes, std::size_t count, std::byte *__restrict items) {
+template <std::size_t... Plane>
+void merge(std::span<const std::byte *const> groups, std::size_t count, std::byte *__restrict items,
+           std::index_sequence<Plane...> /*planes*/) {
+    const std::array<const std::byte *, sizeof...(Plane)> planes{groups[Plane]...};
     for (std::size_t i = 0; i < count; ++i) {
-        for (std::size_t plane = 0; plane < Itemsize; ++plane) {
-            items[i * Itemsize + plane] = planes[plane * count + i];
-        }
+        ((items[i * sizeof...(Plane) + Plane] = planes[Plane][i]), ...);
     }
 }
 
@@ -78,20 +80,29 @@ void split_bytes(std::span<const std::byte> source, std::size_t itemsize, std::b
 }
 
 void merge_bytes(std::span<const std::byte> source, std::size_t itemsize, std::byte *target) {
-    switch (itemsize) {
+    std::array<const std::byte *, max_group_itemsize> groups{};
+    const std::size_t count = itemsize == 0 ? 0 : source.size() / itemsize;
+    for (std::size_t plane = 0; plane < std::min(itemsize, groups.size()); ++plane) {
+        groups[plane] = source.data() + plane * count;
+    }
+    merge_groups({groups.data(), itemsize}, count, target);
+    copy_tail(source, itemsize, target);
+}
+
+void merge_groups(std::span<const std::byte *const> groups, std::size_t count, std::byte *target) {
+    switch (groups.size()) {
     case 2:
-        merge<2>(source.data(), source.size() / 2, target);
+        merge(groups, count, target, std::make_index_sequence<2>());
         break;
     case 4:
-        merge<4>(source.data(), source.size() / 4, target);
+        merge(groups, count, target, std::make_index_sequence<4>());
         break;
     case 8:
-        merge<8>(source.data(), source.size() / 8, target);
+        merge(groups, count, target, std::make_index_sequence<8>());
         break;
     default:
-        refuse(itemsize);
+        refuse(groups.size());
     }
-    copy_tail(source, itemsize, target);
 }
 
 } // namespace sucrose

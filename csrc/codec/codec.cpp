@@ -165,22 +165,25 @@ void Decoder::Free::operator()(ZSTD_DCtx_s *context) const noexcept {
 }
 
 std::string Decoder::decode(std::span<const std::byte> encoded, std::size_t itemsize,
-                            std::span<std::byte> raw) {
+                            std::span<std::byte> raw, const RawConsumer &consume) {
     if (context_ == nullptr) {
         context_.reset(ZSTD_createDCtx());
         if (context_ == nullptr) {
             throw OutOfMemory(sizeof(void *));
         }
     }
-    if (itemsize == 0) {
-        return decode_frames(encoded, raw);
+    const bool in_groups = itemsize != 0;
+    const std::span<std::byte> content = in_groups ? std::span{planes_.data(), raw.size()} : raw;
+    std::string why_not = decode_frames(encoded, content, !in_groups);
+    if (!why_not.empty()) {
+        return why_not;
     }
-    const std::span<std::byte> planes{scratch_.data(), raw.size()};
-    std::string why_not = decode_frames(encoded, planes);
-    if (why_not.empty()) {
-        merge_bytes(planes, itemsize, raw.data());
+    if (in_groups) {
+        pieces_.merge(itemsize, raw, consume);
+    } else {
+        consume(0, raw);
     }
-    return why_not;
+    return "";
 }
 
 std::span<const std::byte> Decoder::join(std::span<const std::byte> first,
@@ -191,9 +194,11 @@ std::span<const std::byte> Decoder::join(std::span<const std::byte> first,
     return {joined, first.size() + second.size()};
 }
 
-// Frame by frame, each into exactly the memory that it is to fill.
-std::string Decoder::decode_frames(std::span<const std::byte> encoded,
-                                   std::span<std::byte> content) {
+// Frame by frame, each into exactly the memory that it is to fill. Unless all are wanted there,
+// stored ones stay where they are.
+std::string Decoder::decode_frames(std::span<const std::byte> encoded, std::span<std::byte> content,
+                                   bool in_place) {
+    pieces_.clear();
     const std::size_t encoded_nbytes = encoded.size();
     const std::size_t content_nbytes = content.size();
     while (!encoded.empty()) {
@@ -221,10 +226,13 @@ std::string Decoder::decode_frames(std::span<const std::byte> encoded,
             return std::string(ZSTD_getErrorName(frame_nbytes)) + where;
         }
         const auto wanted = static_cast<std::size_t>(header.frameContentSize);
-        const std::size_t got = ZSTD_decompressDCtx(context_.get(), content.data(), wanted,
-                                                    encoded.data(), frame_nbytes);
-        if (ZSTD_isError(got) != 0) {
-            return std::string(ZSTD_getErrorName(got)) + where;
+        if (in_place || !pieces_.add_stored(encoded.first(frame_nbytes), wanted)) {
+            const std::size_t got = ZSTD_decompressDCtx(context_.get(), content.data(), wanted,
+                                                        encoded.data(), frame_nbytes);
+            if (ZSTD_isError(got) != 0) {
+                return std::string(ZSTD_getErrorName(got)) + where;
+            }
+            pieces_.add(content.first(wanted));
         }
         encoded = encoded.subspan(frame_nbytes);
         content = content.subspan(wanted); // of other sizes zstd says that they are an error

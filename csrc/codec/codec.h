@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "codec/chunk_frames.h"
+#include "codec/content_pieces.h"
 
 struct ZSTD_CCtx_s;
 struct ZSTD_DCtx_s;
@@ -69,16 +70,16 @@ private:
     int level_ = max_level + 1; // that the context is set to
 };
 
-// Keeps up to two chunks of memory, and 0.2 MiB of zstd's. Not thread-safe.
+// Keeps up to three chunks of memory, and 0.2 MiB of zstd's. Not thread-safe.
 class Decoder {
 public:
-    // Fills `raw` from the frames in `encoded`. The two may be the same memory where there is an
-    // item size. Returns why that cannot be done, and leaves `raw` undefined then; empty on
-    // success. Takes nothing that the frames claim for granted. Throws OutOfMemory.
+    // Fills `raw`, which shares no memory with them, from the frames in `encoded`, and hands it to
+    // `consume`. Returns why that cannot be done, empty on success; `raw` is undefined else, but
+    // nothing was consumed. Takes nothing that the frames claim for granted. Throws OutOfMemory.
     std::string decode(std::span<const std::byte> encoded, std::size_t itemsize,
-                       std::span<std::byte> raw);
-    // Memory for a raw chunk, which `decode` itself uses only where there is an item size.
-    std::byte *raw_scratch() { return scratch_.data(); }
+                       std::span<std::byte> raw, const RawConsumer &consume);
+    // Memory for a raw chunk, which `decode` itself does not use.
+    std::byte *raw_scratch() { return raw_.data(); }
     // The same bytes in one piece.
     std::span<const std::byte> join(std::span<const std::byte> first,
                                     std::span<const std::byte> second);
@@ -87,10 +88,13 @@ private:
     struct Free {
         void operator()(ZSTD_DCtx_s *context) const noexcept;
     };
-    std::string decode_frames(std::span<const std::byte> encoded, std::span<std::byte> content);
+    std::string decode_frames(std::span<const std::byte> encoded, std::span<std::byte> content,
+                              bool in_place);
 
-    ChunkScratch scratch_;
+    ChunkScratch planes_;
+    ChunkScratch raw_;
     ChunkScratch joined_;
+    ContentPieces pieces_;
     std::unique_ptr<ZSTD_DCtx_s, Free> context_;
 };
 

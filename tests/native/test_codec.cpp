@@ -69,10 +69,25 @@ Encoded encoded(Encoder &encoder, const std::vector<std::byte> &raw, std::size_t
     return result;
 }
 
+// What is consumed has to be what is in `raw`, once and in order.
+std::string decoded(Decoder &decoder, const std::vector<std::byte> &bytes, std::size_t itemsize,
+                    std::vector<std::byte> &raw) {
+    std::size_t end = 0;
+    const std::string why_not = decoder.decode(
+        bytes, itemsize, raw, [&](std::size_t at, std::span<const std::byte> consumed) {
+            REQUIRE(at == end);
+            REQUIRE(consumed.data() == raw.data() + at);
+            end += consumed.size();
+        });
+    REQUIRE(end == (why_not.empty() ? raw.size() : 0));
+    return why_not;
+}
+
 std::string why_not(const std::vector<std::byte> &bytes, std::size_t nbytes,
                     std::size_t itemsize = 0) {
     std::vector<std::byte> raw(nbytes);
-    return Decoder().decode(bytes, itemsize, raw);
+    Decoder decoder;
+    return decoded(decoder, bytes, itemsize, raw);
 }
 
 std::vector<std::byte> stored(const std::vector<std::byte> &content) {
@@ -104,7 +119,7 @@ TEST_CASE("chunks of any size, filter and level come back") {
                     CHECK((chunk.itemsize == itemsize || chunk.itemsize == 0));
                     CHECK(chunk.bytes.size() <= nbytes + sucrose::max_frames_overhead_nbytes);
                     std::vector<std::byte> back(nbytes);
-                    REQUIRE(decoder.decode(chunk.bytes, chunk.itemsize, back) == "");
+                    REQUIRE(decoded(decoder, chunk.bytes, chunk.itemsize, back) == "");
                     REQUIRE(back == raw);
                 }
             }
@@ -113,7 +128,7 @@ TEST_CASE("chunks of any size, filter and level come back") {
             const auto raw = weights(200000, 2);
             const Encoded chunk = encoded(encoder, raw, 2, 22);
             std::vector<std::byte> back(raw.size());
-            REQUIRE(decoder.decode(chunk.bytes, chunk.itemsize, back) == "");
+            REQUIRE(decoded(decoder, chunk.bytes, chunk.itemsize, back) == "");
             CHECK(back == raw);
         }
     }
@@ -231,11 +246,11 @@ TEST_CASE("damaged frames are refused or are other bytes, and nothing worse") {
         for (unsigned k = 0; k <= random() % 3; ++k) {
             bytes[random() % bytes.size()] = static_cast<std::byte>(random());
         }
-        if (decoder.decode(bytes, good.itemsize, back).empty() && bytes != good.bytes) {
+        if (decoded(decoder, bytes, good.itemsize, back).empty() && bytes != good.bytes) {
             CHECK(back.size() == raw.size());
         }
     }
-    REQUIRE(decoder.decode(good.bytes, good.itemsize, back) == "");
+    REQUIRE(decoded(decoder, good.bytes, good.itemsize, back) == "");
     CHECK(back == raw); // the decoder is none the worse for it
 }
 

@@ -1,7 +1,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -39,10 +38,10 @@ void write(FramePacker::Placed &placed, std::vector<std::byte> &file) {
         nbytes += block_nbytes;
     }
     file.resize(std::max(file.size(), placed.offset + nbytes));
-    std::memcpy(file.data() + placed.offset, placed.frames->slot(), std::min(nbytes, chunk_nbytes));
+    const auto in_file = file.begin() + static_cast<std::ptrdiff_t>(placed.offset);
+    const auto behind = std::copy_n(placed.frames->slot(), std::min(nbytes, chunk_nbytes), in_file);
     if (nbytes > chunk_nbytes) {
-        std::memcpy(file.data() + placed.offset + chunk_nbytes, placed.frames->spill(),
-                    nbytes - chunk_nbytes);
+        std::copy_n(placed.frames->spill(), nbytes - chunk_nbytes, behind);
     }
 }
 

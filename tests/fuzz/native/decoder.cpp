@@ -44,11 +44,22 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t nbyt
     const std::span<const std::byte> rest = input.rest();
     const std::vector<std::byte> encoded(rest.begin(), rest.end());
     const auto raw = std::make_unique<std::byte[]>(raw_nbytes);
-    const std::string why_not = decoder.decode(encoded, itemsize, {raw.get(), raw_nbytes});
+    std::size_t consumed = 0;
+    const auto consume = [&](std::size_t at, std::span<const std::byte> bytes) {
+        if (at != consumed) {
+            std::abort();
+        }
+        consumed += bytes.size();
+    };
+    const std::string why_not = decoder.decode(encoded, itemsize, {raw.get(), raw_nbytes}, consume);
+    if (consumed != (why_not.empty() ? raw_nbytes : 0)) {
+        std::abort();
+    }
     if (why_not.empty() && raw_nbytes != 0) { // all of it was written
         const auto again = std::make_unique<std::byte[]>(raw_nbytes);
         std::fill_n(again.get(), raw_nbytes, std::byte{0xA5});
-        decoder.decode(encoded, itemsize, {again.get(), raw_nbytes});
+        consumed = 0;
+        decoder.decode(encoded, itemsize, {again.get(), raw_nbytes}, consume);
         if (!std::equal(raw.get(), raw.get() + raw_nbytes, again.get())) {
             std::abort();
         }

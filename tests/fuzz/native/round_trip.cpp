@@ -39,7 +39,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t nbyt
     }
     frames->copy_tail(encoded);
     std::vector<std::byte> found(raw.size());
-    if (!decoder.decode(encoded, used, found).empty() || found != raw) {
+    if (!decoder.decode(encoded, used, found, [](std::size_t, std::span<const std::byte>) {})
+             .empty() ||
+        found != raw) {
         std::abort();
     }
     return 0;
