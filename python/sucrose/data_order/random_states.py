@@ -101,15 +101,16 @@ class _LastNumpy:
 
 def _numpy_state() -> dict[str, Any] | None:
     """The state of NumPy's global generator; asking for it takes long, and most programs leave it as it is."""
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is None:
+    if "numpy" not in sys.modules:
         return None
-    generator = getattr(numpy_random, "get_bit_generator", lambda: None)()
+    import numpy.random  # which NumPy itself imports and seeds only when it is first used
+
+    generator = getattr(numpy.random, "get_bit_generator", lambda: None)()
     if generator is None or type(generator).__name__ != "MT19937":
-        return numpy_random.get_state(legacy=False)  # type: ignore[no-any-return]
+        return numpy.random.get_state(legacy=False)
     memory = ctypes.string_at(generator.ctypes.state_address, _MT19937_NBYTES)
     if memory != _LastNumpy.memory or _LastNumpy.state is None:
-        _LastNumpy.state = numpy_random.get_state(legacy=False)
+        _LastNumpy.state = numpy.random.get_state(legacy=False)
         _LastNumpy.memory = memory
     return _LastNumpy.state
 

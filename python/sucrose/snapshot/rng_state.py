@@ -12,8 +12,8 @@ import torch
 class RNGState:
     """State of every generator that training usually draws from, in this process.
 
-    These are Python's `random`, torch's CPU generator, NumPy's global generator (where
-    `numpy.random` has been imported) and the default generator of every CUDA device (where CUDA is in use). Taking a
+    These are Python's `random`, torch's CPU generator, NumPy's global generator (where NumPy
+    has been imported) and the default generator of every CUDA device (where CUDA is in use). Taking a
     snapshot leaves them as they were before it; restoring one sets them last, so that what follows
     draws the same numbers as what followed the snapshot.
 
@@ -41,9 +41,11 @@ class RNGState:
                 "gauss_next": [] if gauss_next is None else [gauss_next],
             },
         }
-        numpy_random = sys.modules.get("numpy.random")
-        if numpy_random is not None:
-            state["numpy"] = _without_arrays(numpy_random.get_state(legacy=False))
+        if "numpy" in sys.modules:
+            # NumPy imports and seeds it only when it is first used, which may be after the snapshot.
+            import numpy.random
+
+            state["numpy"] = _without_arrays(numpy.random.get_state(legacy=False))
         if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
             state["cuda"] = torch.cuda.get_rng_state_all()
         return state
