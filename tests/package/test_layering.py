@@ -44,6 +44,7 @@ UNITS = [
     "frame_packer",
     "chunk_table",
     "codec",
+    "content_pieces",
     "chunk_frames",
     "stored_frame",
     "compression_trial",
