@@ -15,7 +15,7 @@ from pathlib import Path
 import atheris
 
 _OWN = Path(__file__).parent
-_READERS = ("formats", "snapshot", "storage", "catalog", "scenarios", "state", "engine")
+_READERS = ("formats", "snapshot", "storage", "catalog", "scenarios", "state", "engine", "interchange", "post")
 _WORK = Path(os.environ.get("FUZZ_FOLDER", "build/fuzzing"))
 
 

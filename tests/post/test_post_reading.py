@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.util.tensor_util import make_ndarray, make_tensor_proto
 
 from sucrose.errors import ConfigError
@@ -99,6 +100,30 @@ def test_tensors_are_scalars_when_their_tag_says_so_or_nothing_else(logs: Path) 
         ("run", "as TensorFlow writes"): [(1, 0.5), (2, 0.25)],
         ("run", "whole"): [(1, 7.0)],
     }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "content"),
+    [
+        (1, [1 << 62], {"float_val": [1.0]}),
+        (1, [1 << 20, 1 << 20], {"float_val": [1.0]}),
+        (1, [-1, -1], {"float_val": [1.0]}),
+        (6, [], {"int_val": [1000]}),
+        (19, [], {"half_val": [1 << 20]}),
+    ],
+    ids=["longer than memory", "many by many", "negative", "beyond eight bits", "beyond sixteen bits"],
+)
+def test_tensors_that_cannot_be_are_no_scalars(
+    logs: Path, dtype: int, shape: list[int], content: dict[str, list[float]]
+) -> None:
+    tensor = TensorProto(dtype=dtype, **content)
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    value = Summary.Value(tag="hostile", tensor=tensor)
+    sound = Summary.Value(tag="loss", simple_value=0.5)
+    event = Event(wall_time=1e9, step=1, summary=Summary(value=[value, sound]))
+    write_events(logs / "run" / NAME, [version(), event])
+    assert all_points(logs) == {("run", "loss"): [(1, 0.5)]}
 
 
 STEPS = st.integers(-3, 12) | st.sampled_from([127, 128, 2**31, 2**62, -(2**63), 2**63 - 1])

@@ -2,7 +2,8 @@
 
 torch reads it with an unpickler that runs whatever the file says. This one knows the dataclasses of the format, the
 values of their fields, and nothing else. One operation of pickles sets attributes of anything that has a name, classes
-included: in the place of those that can be changed stand copies that nobody else sees.
+included: in the place of those stand copies that nobody else sees and that take none, so that the pickle has no say in
+what looking at its records does.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ _RECORDS = (
 )  # fmt: skip
 _PATHS = ("PosixPath", "PurePosixPath", "Path")
 
-
 _IMMUTABLE: Mapping[tuple[str, str], Any] = {
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
@@ -43,10 +43,42 @@ _IMMUTABLE: Mapping[tuple[str, str], Any] = {
 """What is written in C, and what no attribute can be set of."""
 
 
+class _Fixed(type):
+    """Classes that stay as they are."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise pickle.UnpicklingError(f"a pickle may not set {name!r} of a class")
+
+
+class _Index:
+    """What is different in the copy of `MetadataIndex`: keys hold text and numbers, not keys that hold keys."""
+
+    fqn: Any
+    offset: Any
+
+    def __hash__(self) -> int:
+        if type(self.fqn) is not str or not isinstance(self.offset, (torch.Size, type(None))):
+            raise TypeError("an index has a name and an offset")
+        return hash((self.fqn, self.offset))
+
+
+class _Properties:
+    """What is different in the copy of `TensorProperties`, whose own message would have all that a state holds."""
+
+    def __setstate__(self, state: Any) -> None:
+        dtype, _, _, memory_format, _ = state
+        if not isinstance(dtype, torch.dtype) or not isinstance(memory_format, records._MEM_FORMAT_ENCODING):  # noqa: SLF001 - of the format
+            raise TypeError("properties have a dtype and a memory format")
+        super().__setstate__(state)  # type: ignore[misc]  # that of TensorProperties
+
+
+_DIFFERENT = {"MetadataIndex": (_Index,), "TensorProperties": (_Properties,)}
+
+
 def _known() -> dict[tuple[str, str], Any]:
     """What may be named, and what it stands for in one pickle."""
 
-    class Path(PurePosixPath):
+    class Path(PurePosixPath, metaclass=_Fixed):
         __slots__ = ()
 
     def get_layout(name: str) -> Any:
@@ -57,10 +89,16 @@ def _known() -> dict[tuple[str, str], Any]:
         return layout
 
     def memory_format(number: int) -> Any:
+        if type(number) is not int:  # an enum shows what it does not know, as a whole
+            raise pickle.UnpicklingError("a memory format is a number")
         return records._MEM_FORMAT_ENCODING(number)  # noqa: SLF001 - of the format
 
-    found = {name: type(name, (getattr(records, name),), {}) for name in _RECORDS if hasattr(records, name)}
-    storage_info = type("_StorageInfo", (filesystem._StorageInfo,), {})  # noqa: SLF001 - of the format
+    found = {
+        name: _Fixed(name, (*_DIFFERENT.get(name, ()), getattr(records, name)), {})
+        for name in _RECORDS
+        if hasattr(records, name)
+    }
+    storage_info = _Fixed("_StorageInfo", (filesystem._StorageInfo,), {})  # noqa: SLF001 - of the format
     return {
         **_IMMUTABLE,
         **{(records.__name__, name): kind for name, kind in found.items()},

@@ -170,9 +170,11 @@ class RunScalars:
             return float(value.simple_value)
         if kind != "tensor" or self._plugins.get(value.tag, _SCALARS) != _SCALARS:
             return None
+        if any(dim.size != 1 for dim in value.tensor.tensor_shape.dim):
+            return None  # before it is made: a single number may speak for all elements of any shape
         try:
             tensor = make_ndarray(value.tensor)
-        except (TypeError, ValueError):  # of a type that has no numbers
+        except (TypeError, ValueError, OverflowError):  # of a type that has no numbers, or not these
             return None
         return float(tensor.reshape(())) if tensor.size == 1 and tensor.dtype.kind in "fiub" else None
 

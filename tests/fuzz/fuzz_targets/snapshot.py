@@ -1,8 +1,8 @@
 """A whole snapshot, some of whose bytes were changed.
 
-The first byte says whether the records are made to fit each other again afterwards, as somebody would do who means
-harm, and whether the snapshot is compressed. Then each six bytes are one change: which file, what to do, where, and two
-bytes for that.
+The bits of the first byte say whether the records are made to fit each other again afterwards, as somebody would do who
+means harm, and whether the snapshot is compressed, signed, and refers to an earlier one. Then each six bytes are one
+change: which file, what to do, where, and two bytes for that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import zstandard
 from xxhash import xxh3_128_hexdigest
 
 from fuzz_targets.scratch import scratch_folder
@@ -22,6 +23,8 @@ from sucrose.errors import SucroseError
 
 _FOLDER = scratch_folder()
 _DAMAGED = _FOLDER / "damaged"
+_FORGED, _COMPRESSED, _SIGNED, _HAS_BASE = 1, 2, 4, 8
+_KEY = "the key of whoever took it"
 _METADATA, _INDEX = ".snapshot_metadata", ".snapshot_index"
 _TOKENS = (
     b"-1", b"0", b"1e9", b"9223372036854775807", b"18446744073709551616", b"null", b"[]", b"{}", b'""', b'"../../x"',
@@ -48,10 +51,16 @@ def _targets() -> dict[str, Any]:
     return state
 
 
-def _take(compression: str | None) -> Path:
-    path = _FOLDER / f"intact_{compression}"
+def _take(mode: int) -> Path:
+    path = _FOLDER / f"intact_{mode}"
     if not path.exists():
-        Snapshot.take(path, _state(), durable=False, compression=compression)
+        key = _KEY if mode & _SIGNED else None
+        base = _FOLDER / f"base_{mode}" if mode & _HAS_BASE else None
+        if base is not None:
+            state = {**_state(), "rest": StateDict(other=torch.ones(5))}
+            Snapshot.take(base, state, durable=False, signing_key=key, base=None)
+        compression = "zstd:1" if mode & _COMPRESSED else None
+        Snapshot.take(path, _state(), durable=False, compression=compression, signing_key=key, base=base)
     return path
 
 
@@ -66,6 +75,11 @@ def seeds() -> dict[str, bytes]:
         "forged_swap": b"\x01" + bytes([1, 4, 2, 0, 0, 0]),
         "compressed": b"\x02" + bytes([2, 0, 30, 0, 1, 0]),
         "compressed_forged": b"\x03" + bytes([1, 3, 0, 1, 3, 0]),
+        "signed": b"\x04",
+        "signed_forged": b"\x05" + bytes([0, 3, 90, 1, 9, 0]),
+        "with_base": b"\x08",
+        "with_base_forged": b"\x09" + bytes([1, 3, 90, 1, 1, 0]),
+        "all_forged": b"\x0f" + bytes([3, 0, 20, 0, 1, 0]),
     }
 
 
@@ -73,28 +87,31 @@ def check(data: bytes) -> None:
     """Reading gives what was saved, or an error; of forged records anything, or an error."""
     shutil.rmtree(_DAMAGED, ignore_errors=True)
     mode = data[0] if data else 0
-    is_forged = bool(mode & 1)
-    shutil.copytree(_take("zstd:1" if mode & 2 else None), _DAMAGED)
+    intact = _take(mode & (_COMPRESSED | _SIGNED | _HAS_BASE))
+    key = _KEY if mode & _SIGNED else None
+    # Where a key is asked for, whoever has none cannot forge.
+    is_forged = bool(mode & _FORGED) and key is None
+    shutil.copytree(intact, _DAMAGED)
     before = _contents()
     for at in range(1, min(len(data) - 5, 60), 6):
         _change(data[at : at + 6])
-    if is_forged:
+    if mode & _FORGED:
         with suppress(ValueError, TypeError, KeyError, AttributeError):
             _forge()
     is_intact = _contents() == before
     with suppress(SucroseError, OSError):
-        report = Snapshot(_DAMAGED).verify()
+        report = Snapshot(_DAMAGED, signing_key=key).verify()
         assert is_forged or bool(report) == is_intact
     with suppress(SucroseError, OSError):
         state = _targets()
-        Snapshot(_DAMAGED).restore(state)
+        Snapshot(_DAMAGED, signing_key=key).restore(state)
         assert is_forged or _is_right({name: dict(stateful) for name, stateful in state.items()})
     with suppress(SucroseError, OSError):
-        snapshot = Snapshot(_DAMAGED)
+        snapshot = Snapshot(_DAMAGED, signing_key=key)
         found = {name: snapshot.get_state_dict_for_key(name) for name in ("weights", "rest")}
         assert is_forged or _is_right(found)
     with suppress(SucroseError, OSError):
-        snapshot = Snapshot(_DAMAGED)
+        snapshot = Snapshot(_DAMAGED, signing_key=key)
         for path in list(snapshot.get_manifest())[:30]:
             with suppress(SucroseError, OSError):
                 snapshot.read_object(path)
@@ -140,9 +157,12 @@ def _forge() -> None:
     index = json.loads((_DAMAGED / _INDEX).read_bytes().partition(b"\n")[0])
     index["metadata"] = {"nbytes": len(metadata), "digests": xxh3_128_hexdigest(metadata)}
     for name, record in index["files"].items():
-        with suppress(OSError):
+        with suppress(OSError, zstandard.ZstdError):
             content = (_DAMAGED / name).read_bytes()
-            if content and "stored" not in record:
+            if "stored" in record:
+                record["stored"]["sizes"] = [len(content)]
+                content = zstandard.decompress(content, max_output_size=1 << 20)
+            if content and set(record.get("stored", {}).get("groups", "0")) <= {"0"}:
                 record |= {"nbytes": len(content), "digests": xxh3_128_hexdigest(content)}
     line = json.dumps(index, separators=(",", ":")).encode()
     (_DAMAGED / _INDEX).write_bytes(line + b"\n" + xxh3_128_hexdigest(line).encode() + b"\n")
