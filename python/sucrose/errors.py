@@ -3,7 +3,11 @@
 SucroseError
 ├── StorageError (OSError)                    a read, write, sync or rename failed; keeps its errno
 │   ├── NotDurableError                       what was saved is in place, but a power cut may still undo that
-│   └── StorageFullError                      there is less space than what is to be saved takes
+│   ├── StorageFullError                      there is less space than what is to be saved takes
+│   ├── ObjectNotFoundError (FileNotFoundError)   an object store has no such object, bucket or container
+│   ├── AccessDeniedError (PermissionError)   an object store refuses these credentials
+│   ├── StorageTimeoutError (TimeoutError)    an object store does not answer, or a transfer has stalled
+│   └── ReadOnlyStorageError                  nothing can be written to URLs of this kind
 ├── CorruptionError                           bytes on disk are not the bytes that were saved
 ├── FormatVersionError                        written by a newer release than this one
 ├── IncompleteSnapshotError (FileNotFoundError)   no commit record: never finished, or no snapshot at all
@@ -13,9 +17,11 @@ SucroseError
 ├── UnsupportedError (TypeError)              a value that cannot be saved, such as a meta tensor
 ├── CancelledError                            the save was cancelled, and nothing was committed
 ├── CudaError                                 the CUDA driver refused a call
+├── RankError (RuntimeError)                  a rank failed or is silent, so that the others cannot go on
 ├── ForkError                                 an engine or a pending save was used in a forked child
 └── ConfigError (ValueError)                  an option, environment variable or configuration has a bad value
-    └── UnknownFieldError (KeyError)          a configuration has no such field
+    ├── UnknownFieldError (KeyError)          a configuration has no such field
+    └── MissingExtraError (ImportError)       a package is not installed that this needs
 
 Every error carries what it is about: `path`, `key` and `offset` are None where they do not apply.
 """
@@ -74,6 +80,22 @@ class StorageFullError(StorageError):
         self.free_nbytes = free_nbytes
 
 
+class ObjectNotFoundError(StorageError, FileNotFoundError):
+    """An object store has nothing of that name; `errno` is ENOENT."""
+
+
+class AccessDeniedError(StorageError, PermissionError):
+    """An object store refuses the credentials, or there are none; `errno` is EACCES."""
+
+
+class StorageTimeoutError(StorageError, TimeoutError):
+    """An object store has not answered in time, in any of several attempts; `errno` is ETIMEDOUT."""
+
+
+class ReadOnlyStorageError(StorageError):
+    """Nothing can be written there; `errno` is EROFS."""
+
+
 class CorruptionError(SucroseError):
     """What is on disk differs from what was saved."""
 
@@ -110,6 +132,20 @@ class CudaError(SucroseError):
     """A CUDA driver call failed."""
 
 
+class RankError(SucroseError, RuntimeError):
+    """A collective call cannot go on: another rank has failed, is silent, or does something else.
+
+    Attributes:
+        ranks: those that the error comes from, as the process group of the call numbers them; empty where it is none.
+    """
+
+    ranks: tuple[int, ...]
+
+    def __init__(self, *args: object, ranks: tuple[int, ...] = ()) -> None:
+        super().__init__(*args)
+        self.ranks = ranks
+
+
 class ForkError(SucroseError):
     """The engine or the pending save belongs to another process and does not survive a fork."""
 
@@ -143,3 +179,17 @@ class UnknownFieldError(ConfigError, KeyError):
 
     def __str__(self) -> str:
         return Exception.__str__(self)  # that of KeyError would be a name in quotes
+
+
+class MissingExtraError(ConfigError, ImportError):
+    """Something needs a package that is not installed; the message says how to install it.
+
+    Attributes:
+        extra: of this package, such as ``"s3"``; None where the package is none of its extras.
+    """
+
+    extra: str | None
+
+    def __init__(self, *args: object, path: str | None = None, key: str | None = None, extra: str | None) -> None:
+        super().__init__(*args, path=path, key=key)
+        self.extra = extra

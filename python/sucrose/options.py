@@ -19,6 +19,7 @@
 | `SUCROSE_GRACE_S` | `grace_s` | 25 | seconds from SIGTERM until the process should be gone |
 | `SUCROSE_WARN_SIGNALS` | `warn_signals` |  | `SIGUSR1`, `SIGUSR2` or both: states are saved, the program goes on |
 | `SUCROSE_LOADER_SKIP` | `loader_skip` | `exact` | how batches of workers are skipped: `exact` or `fast` |
+| `SUCROSE_RANK_TIMEOUT_S` | `rank_timeout_s` | 300 | seconds of silence after which a rank is given up |
 | `SUCROSE_TRACE` | `trace` |  | file for a trace of the pipeline; `%p` becomes the process id |
 
 The `engine`, I/O, `cuda_driver` and `trace` options are read when the engine is first used, those of signals when
@@ -74,6 +75,7 @@ class Options:
     grace_s: float = 25
     warn_signals: str = ""
     loader_skip: str = "exact"
+    rank_timeout_s: float = 300
     trace: str = ""
 
     @classmethod
@@ -99,9 +101,12 @@ def _parse(name: str, variable: str, text: str) -> str | float:
     if name in _FREE_TEXT:
         return text
     if name == "compression":
-        Compression.parse(text)
+        try:
+            Compression.parse(text)
+        except ConfigError as error:
+            raise ConfigError(f"{variable}: {error}") from None
         return text
-    if name == "grace_s":
+    if name in ("grace_s", "rank_timeout_s"):
         return _parse_seconds(variable, text)
     if name == "warn_signals":
         return _parse_signals(variable, text)

@@ -36,3 +36,8 @@ def test_warning_signals_are_known_by_their_names(text: str, signals: str) -> No
 def test_other_signals_are_no_warnings(text: str) -> None:
     with pytest.raises(ConfigError, match="expected SIGUSR1 or SIGUSR2"):
         Options.from_environment({"SUCROSE_WARN_SIGNALS": text})
+
+
+def test_a_compression_that_is_none_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="SUCROSE_COMPRESSION: compression 'lz4': expected none, zstd"):
+        Options.from_environment({"SUCROSE_COMPRESSION": "lz4"})

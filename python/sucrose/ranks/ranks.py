@@ -1,0 +1,125 @@
+"""Who takes part in a collective call."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from sucrose.errors import ForkError, RankError
+from sucrose.options import current_options
+from sucrose.ranks.group_store import exists, keepers_of, own_connection, store_of
+from sucrose.ranks.lone_exchange import LoneExchange
+from sucrose.ranks.members import Members
+from sucrose.ranks.operation_store import OperationStore
+from sucrose.ranks.store_exchange import StoreExchange
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import Store
+
+    from sucrose.ranks.exchange import Exchange
+
+
+class _Group:
+    """What this process remembers of a process group for as long as that exists."""
+
+    def __init__(self, pid: int, store: Store | None, keepers: tuple[int, ...] = ()) -> None:
+        self.pid = pid
+        self.store = store
+        self.keepers = keepers
+        self.numbers = itertools.count(1)
+
+
+_groups: WeakKeyDictionary[dist.ProcessGroup, _Group] = WeakKeyDictionary()
+
+
+def _disown() -> None:
+    """In a forked child: the groups that exist are its parent's, also those that were not used yet."""
+    distributed = sys.modules.get("torch.distributed.distributed_c10d")
+    world = getattr(distributed, "_world", None)
+    for pg in world.pg_map if world is not None else ():
+        _groups.setdefault(pg, _Group(0, None))
+
+
+os.register_at_fork(after_in_child=_disown)
+
+
+class Ranks:
+    """The ranks of a process group, or this process alone.
+
+    Attributes:
+        rank: of this process in the group.
+        world_size: ranks in the group.
+        global_ranks: the rank in the job of each.
+    """
+
+    def __init__(self, members: Members, group: _Group | None) -> None:
+        self._members = members
+        self._group = group
+
+    @property
+    def rank(self) -> int:
+        return self._members.rank
+
+    @property
+    def world_size(self) -> int:
+        return self._members.world_size
+
+    @property
+    def global_ranks(self) -> tuple[int, ...]:
+        return self._members.global_ranks
+
+    @classmethod
+    def of(cls, pg: dist.ProcessGroup | None = None) -> Ranks:
+        """The ranks of `pg`, of the default group if it is None, or one rank where `torch.distributed` is not set up.
+
+        Makes no group, and runs no collective of the group.
+
+        Raises:
+            RankError: this process is not in the group, or the group was destroyed.
+            ForkError: the group belongs to the process that this one was forked from.
+        """
+        distributed = sys.modules.get("torch.distributed")
+        if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+            return cls(Members(rank=0, global_ranks=(0,)), None)
+        if pg is None:
+            pg = distributed.group.WORLD
+        if pg is None or pg == distributed.GroupMember.NON_GROUP_MEMBER:
+            raise RankError("this process is not in the process group: only its ranks can make the call")
+        if not exists(pg):
+            raise RankError("the process group was destroyed, or is not of this torch.distributed")
+        members = Members(rank=distributed.get_rank(pg), global_ranks=tuple(distributed.get_process_group_ranks(pg)))
+        return cls(members, _group_of(pg, members) if members.world_size > 1 else None)
+
+    def begin(self, what: str, timeout_s: float | None = None) -> Exchange:
+        """Begins a collective operation.
+
+        All ranks begin the same operations of a group in the same order. Operations of one group may overlap.
+
+        Args:
+            what: the operation in words, as in ``"taking a snapshot"``. It is compared, so that ranks which make
+                different calls hear that.
+            timeout_s: a rank may be silent so long; None is the option `rank_timeout_s`.
+        """
+        if self._group is None or self._group.store is None:
+            return LoneExchange()
+        if timeout_s is None:
+            timeout_s = current_options().rank_timeout_s
+        store = OperationStore(self._group.store, next(self._group.numbers), self._group.keepers)
+        return StoreExchange(store, self._members, what, timeout_s)
+
+
+def _group_of(pg: dist.ProcessGroup, members: Members) -> _Group:
+    group = _groups.get(pg)
+    if group is None:
+        keepers = keepers_of(members.global_ranks)
+        group = _groups[pg] = _Group(os.getpid(), own_connection(store_of(pg), pg.group_name, keepers), keepers)
+    if group.pid != os.getpid():
+        raise ForkError(
+            "the process group belongs to the process that this one was forked from, whose connections it shares: "
+            "make the call there, or set up torch.distributed in this process first"
+        )
+    return group
