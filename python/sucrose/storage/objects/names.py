@@ -1,0 +1,55 @@
+"""Names of files, and the keys that they have in a store."""
+
+from __future__ import annotations
+
+from sucrose.errors import ConfigError, CorruptionError
+
+HIDDEN_PARTS = ".sucrose-parts"
+"""Folder of the parts of uploads, in stores that keep those as objects; shows in no listing."""
+
+_MAX_KEY_NBYTES = 1024  # of S3 and GCS alike
+
+
+def key_of(url: str, prefix: str, name: str) -> str:
+    """The key of a file.
+
+    Args:
+        url: of the storage, for the message.
+        prefix: of its keys, with a ``/`` at its end unless it is empty.
+        name: of the file.
+
+    Raises:
+        CorruptionError: it does not name a file below the prefix.
+    """
+    segments = name.split("/")
+    if not name or "\0" in name or not _fits(prefix + name) or any(part in ("", ".", "..") for part in segments):
+        raise CorruptionError(f"{url}: {name!r} does not name a file inside of it", path=url, key=name)
+    return prefix + name
+
+
+def is_hidden(key: str) -> bool:
+    """Whether it is that of a part."""
+    return f"/{HIDDEN_PARTS}/" in f"/{key}"
+
+
+def _fits(key: str) -> bool:
+    try:
+        return len(key.encode()) <= _MAX_KEY_NBYTES
+    except UnicodeEncodeError:  # halves of surrogate pairs
+        return False
+
+
+def split_url(url: str) -> tuple[str, str, str]:
+    """The URL of the bucket, its name, and the prefix: of ``s3://a/b/c`` ``s3://a``, ``a`` and ``b/c``.
+
+    Raises:
+        ConfigError: there is no name of a bucket.
+    """
+    scheme, _, rest = url.partition("://")
+    bucket, _, prefix = rest.partition("/")
+    if not bucket:
+        raise ConfigError(f"{url!r} names no bucket: expected {scheme}://BUCKET/PATH", path=url)
+    prefix = prefix.strip("/")
+    if prefix:
+        key_of(f"{scheme}://{bucket}", "", prefix)
+    return f"{scheme}://{bucket}", bucket, prefix
