@@ -102,7 +102,12 @@ def test_a_planted_generation_runs_no_code_and_the_last_one_that_is_signed_is_fo
     assert found(shared) == "mine"
     assert not (tmp_path / "made").exists()
     assert str(shared / planted.id) in caplog.text
-    save(shared, "mine again")
+    caplog.clear()
+    checkpoints = LocalCheckpoints(str(shared), keep_last=None)
+    assert checkpoints.newest() is not None
+    checkpoints.save({"a": freeze("mine again", "a")})
+    told = [record for record in caplog.records if planted.id in record.getMessage()]
+    assert len(told) == 1  # though the newest was looked for twice
     assert found(shared) == "mine again"
 
 

@@ -114,6 +114,12 @@ def test_what_follows_a_signature_is_no_part_of_it(signed: Path) -> None:
         refuse(signed)
 
 
+def test_a_signature_that_is_longer_than_any_is_the_file_that_verify_names(signed: Path) -> None:
+    (signed / SIGNATURE).write_bytes(b"x" * (1 << 20))
+    [problem] = Snapshot(signed, signing_key=KEY).verify().problems
+    assert problem.file == SIGNATURE
+
+
 def test_bytes_that_move_between_index_and_metadata_change_the_signature(signed: Path) -> None:
     index, metadata = (signed / INDEX).read_bytes(), (signed / METADATA).read_bytes()
     signature = (signed / SIGNATURE).read_bytes()

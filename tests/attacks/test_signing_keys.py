@@ -79,6 +79,12 @@ def test_no_key_at_all_is_not_the_same_as_none(tmp_path: Path) -> None:
         Snapshot(tmp_path, signing_key=[])
 
 
+@pytest.mark.parametrize("key", [3, [KEY, 3]], ids=["alone", "among-others"])
+def test_what_can_be_no_key_is_refused_with_what_can(tmp_path: Path, key: Any) -> None:
+    with pytest.raises(TypeError, match="a signing key is a int, expected text, bytes, or several of them"):
+        Snapshot(tmp_path, signing_key=key)
+
+
 def test_keys_are_changed_by_setting_the_new_one_before_the_old_one(tmp_path: Path) -> None:
     old = take_signed(tmp_path / "old", 1.0, key=KEY)
     both = [NEW_KEY, KEY]

@@ -71,6 +71,8 @@ def test_what_is_no_base_is_refused(tmp_path: Path) -> None:
         save(catalog, 1, state, base=elsewhere)
     with pytest.raises(ValueError, match="newest"):
         save(catalog, 1, state, base="latest")
+    with pytest.raises(TypeError, match="is a Snapshot, expected a whole number"):
+        save(catalog, 1, state, base=elsewhere.snapshot())
     gone = save(catalog, 1, state)
     save(catalog, 2, state)
     catalog.collect()
@@ -199,9 +201,11 @@ def test_a_base_is_there_while_another_process_plans_to_refer_to_it(tmp_path: Pa
 
 def test_a_flat_generation_needs_no_other_any_more(tmp_path: Path) -> None:
     state, catalog = new_state(), Catalog(tmp_path, keep_last=1)
-    save(catalog, 0, state)
+    whole = save(catalog, 0, state)
     save(catalog, 1, state, base="newest").snapshot().flatten()
-    assert catalog.generations()[-1].bases == ()
+    flat = catalog.generations()[-1]
+    assert flat.bases == ()
+    assert flat.nbytes > 0.9 * whole.nbytes  # what its removal would free now
     catalog.collect()
     assert catalog.steps() == [1]
     assert_same(restored(catalog), dict(state))

@@ -332,7 +332,6 @@ def test_help_has_a_short_option(command: tuple[str, ...]) -> None:
     [
         (("ls", "{root}/missing"), "there is no such folder"),
         (("ls", "{root}/file"), "a catalog is a folder"),
-        (("gc", "{root}", "--keep-last", "0"), "keep_last=0: expected a whole number from 1"),
         (("gc", "{root}/trash", "--keep-last", "1"), "the catalog needs a directory of its own"),
     ],
 )
@@ -352,11 +351,39 @@ def test_an_error_is_one_line_on_stderr_and_the_status_1(tmp_path: Path, argumen
     assert any(line.startswith("Traceback") for line in errors_of(done))
 
 
-@pytest.mark.parametrize("best", ["loss", "loss:", ":3", "loss:x", "loss:3:highest", "loss:-1"])
+@pytest.mark.parametrize("best", ["loss", "loss:", ":3", "loss:x", "loss:3:highest", "loss:-1", "loss:0"])
 def test_wrong_usage_ends_with_status_2(tmp_path: Path, best: str) -> None:
     done = run("gc", tmp_path, "--keep-best", best)
     assert done.returncode == 2
     assert "METRIC:K" in " ".join(errors_of(done))
+
+
+@pytest.mark.parametrize("rule", ["--keep-last", "--keep-every", "--keep-hourly", "--keep-daily"])
+def test_a_rule_that_keeps_nothing_is_wrong_usage_and_named_as_it_was_written(catalog: Catalog, rule: str) -> None:
+    done = run("gc", catalog.root, rule, "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert rule in done.stderr
+    assert catalog.steps() == [9999, 10000, 10001]
+
+
+def test_which_generations_need_which_is_listed_and_told_where_they_are_kept_for_that(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    state = {"state": StateDict(frozen=torch.ones(1000), value=1)}
+    whole = catalog.save(1, state, base=None)
+    alone = catalog.save(2, {"state": StateDict(value=2)}, base=None)
+    newest = catalog.save(3, state, base=whole)
+    listed = {generation["name"]: generation for generation in read("ls", tmp_path)["generations"]}
+    assert listed[newest.id]["bases"] == [whole.id]
+    assert listed[whole.id]["needed_by"] == [newest.id]
+    assert [listed[alone.id][name] for name in ("bases", "needed_by")] == [[], []]
+    head, *rows = succeed("ls", tmp_path).splitlines()
+    assert head.split() == ["step", "committed", "size", "state", "name", "needs", "metrics"]
+    assert [row.split()[6:] for row in rows] == [[], [], [whole.id]]
+    report = read("gc", tmp_path, "--keep-last", "1", "--dry-run")
+    assert report["needed"] == [{"step": 1, "name": whole.id}]
+    assert [entry["name"] for entry in report["removed"]] == [alone.id]
+    assert f"kept {whole.id}, which others need that are kept" in succeed("gc", tmp_path, "--keep-last", "1")
+    assert catalog.steps() == [1, 3]
 
 
 def test_the_console_script_is_the_same_program(catalog: Catalog) -> None:

@@ -245,7 +245,9 @@ def test_a_target_is_only_replaced_where_that_is_asked_for(sucrose: Sucrose, tmp
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("ten years")
     for name in ("notes.pt", "folder"):
-        assert "no checkpoint" in sucrose.error("convert", path, tmp_path / name, "--overwrite")
+        line = sucrose.error("convert", path, tmp_path / name, "--overwrite")
+        assert "no checkpoint" in line
+        assert "Errno" not in line
     assert (tmp_path / "folder" / "thesis.tex").read_text() == "ten years"
     assert "the same" in sucrose.error("convert", path, path, "--overwrite")
     for _ in range(2):
@@ -254,9 +256,16 @@ def test_a_target_is_only_replaced_where_that_is_asked_for(sucrose: Sucrose, tmp
 
 def test_wrong_arguments_are_said_before_anything_is_read(sucrose: Sucrose, tmp_path: Path) -> None:
     path = take(tmp_path / "step_1", {"s": {"w": torch.ones(3)}})
-    assert "--to" in sucrose.error("convert", path, tmp_path / "model.onnx")
-    assert "safetensors" in sucrose.error("convert", path, tmp_path / "m", "--to", "onnx")
-    assert "compress" in sucrose.error("convert", path, tmp_path / "m.pt", "--compression", "zstd")
+    for target, *options, told in (
+        ("model.onnx", "--to"),
+        ("m", "--to", "onnx", "--to"),
+        ("m.pt", "--compression", "zstd", "--compression"),
+        ("m", "--compression", "lz4", "--compression"),
+        ("m.safetensors", "--flat-separator", "", "--flat-separator"),
+    ):
+        done = sucrose.run("convert", tmp_path / "nothing", tmp_path / target, *options, status=2)
+        assert told in done.stderr
+        assert done.stdout == ""
     assert "no such folder" in sucrose.error("convert", path, tmp_path / "no" / "m.pt")
     assert "No such file" in sucrose.error("convert", tmp_path / "nothing", tmp_path / "m.pt")
 

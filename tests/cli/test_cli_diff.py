@@ -140,13 +140,57 @@ def test_cat_exports_exactly_what_is_there(sucrose: Sucrose, tmp_path: Path) -> 
     assert "--overwrite" in sucrose.error("cat", path, "s/half", "--export", tmp_path / "w.pt")
     sucrose.run("cat", path, "s/half", "--export", tmp_path / "w.pt", "--overwrite")
     assert_same(torch.load(tmp_path / "w.pt"), half)
-    assert ".npy" in sucrose.error("cat", path, "s/w", "--export", tmp_path / "w.csv")
 
 
-@pytest.mark.parametrize("index", ["0:2:-1", "__import__('os')", "...,...", "", "0:2;1", "5", "0,0,0"])
-def test_a_slice_that_is_none_is_refused(sucrose: Sucrose, tmp_path: Path, index: str) -> None:
+@pytest.mark.parametrize("index", ["5", "0,0,0"])
+def test_a_slice_that_does_not_fit_is_refused(sucrose: Sucrose, tmp_path: Path, index: str) -> None:
+    path = take(tmp_path / "a", {"s": {"w": torch.ones(3, 4), "n": 3}})
+    assert "does not fit" in sucrose.error("cat", path, "s/w", "--slice", index)
+    assert "is of the type int" in sucrose.error("cat", path, "s/n", "--slice", index)
+
+
+@pytest.mark.parametrize("index", ["0:2:-1", "__import__('os')", "...,...", "", "0:2;1", "a"])
+def test_a_slice_that_is_none_is_wrong_usage(sucrose: Sucrose, tmp_path: Path, index: str) -> None:
     path = take(tmp_path / "a", {"s": {"w": torch.ones(3, 4)}})
-    assert "--slice" in sucrose.error("cat", path, "s/w", "--slice", index)
+    done = sucrose.run("cat", path, "s/w", "--slice", index, status=2)
+    assert "--slice" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_file_of_another_kind_to_export_to_is_wrong_usage(sucrose: Sucrose, tmp_path: Path) -> None:
+    path = take(tmp_path / "a", {"s": {"w": torch.ones(3)}})
+    done = sucrose.run("cat", path, "s/w", "--export", tmp_path / "w.txt", status=2)
+    assert "--export" in done.stderr
+    assert ".npy" in done.stderr
+    assert not (tmp_path / "w.txt").exists()
+
+
+def test_sets_and_none_are_shown_with_what_is_in_them(sucrose: Sucrose, tmp_path: Path) -> None:
+    before = {"s": {"names": {"b", "a"}, "empty": set(), "nothing": None, "gone": None, "same": {1}}}
+    after = {"s": {"names": {"b", "c"}, "empty": {1}, "nothing": {2}, "new": frozenset({3}), "same": {1}}}
+    a, b = take(tmp_path / "a", before), take(tmp_path / "b", after)
+    content = sucrose.json("diff", a, b, "--allow-pickle", status=DIFFERENT)
+    found = {
+        change["path"]: [side and side["value"] for side in (change["before"], change["after"])]
+        for change in content["changes"]
+    }
+    assert found == {
+        "s/names": ["{'a', 'b'}", "{'b', 'c'}"],
+        "s/empty": ["set()", "{1}"],
+        "s/nothing": ["None", "{2}"],
+        "s/gone": ["None", None],
+        "s/new": [None, "frozenset({3})"],
+    }
+    assert sucrose.json("cat", a, "s/names", "--allow-pickle")["value"] == "{'a', 'b'}"
+    assert "value: None" in sucrose.lines("cat", a, "s/nothing", "--allow-pickle")
+
+
+def test_what_one_side_alone_has_is_told_by_its_type_where_showing_it_could_run_code(
+    sucrose: Sucrose, tmp_path: Path
+) -> None:
+    a, b = take(tmp_path / "a", {"s": {"n": 1}}), take(tmp_path / "b", {"s": {"n": 1, "steps": range(3)}})
+    [change] = sucrose.json("diff", a, b, status=DIFFERENT)["changes"]
+    assert change["after"]["value"] == "builtins.range"
 
 
 def test_flatten_makes_a_snapshot_whole(sucrose: Sucrose, tmp_path: Path) -> None:

@@ -81,6 +81,13 @@ def test_show_sums_up_what_lies_deeper_than_asked_for(sucrose: Sucrose, tmp_path
     assert lines[1].endswith("60 B")
 
 
+def test_a_text_has_the_size_that_it_has(sucrose: Sucrose, tmp_path: Path) -> None:
+    path = take(tmp_path / "step_1", {"s": {"text": "λ" * 1000, "blob": bytes(48), "n": 3}})
+    sizes = {entry["path"]: entry["nbytes"] for entry in sucrose.json("show", path)["entries"]}
+    assert sizes == {"s/text": 2000, "s/blob": 48, "s/n": None}
+    assert sucrose.lines("show", path, "--depth", "1")[1].endswith("3 values  2.0 KiB")
+
+
 def test_totals_count_tied_tensors_once(sucrose: Sucrose, tmp_path: Path) -> None:
     shared = torch.ones(10)
     state = {"s": {"a": shared, "b": shared, "c": torch.ones(4), "i": torch.ones(2, dtype=torch.int64)}}

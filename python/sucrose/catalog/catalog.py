@@ -339,7 +339,7 @@ class Catalog:
             with nullcontext() if chosen is None else chosen.lease:
                 yield None if chosen is None else chosen.generation
             return
-        generation = base if isinstance(base, Generation) else self._newest_of(_checked_step(base))
+        generation = base if isinstance(base, Generation) else self._newest_of(_checked_step(base, name="base"))
         if os.path.realpath(os.path.dirname(generation.path)) != os.path.realpath(self.root):
             raise ValueError(f"base={generation.path!r} is no generation of {self.root!r}")
         lease = generation.lease()
@@ -400,15 +400,15 @@ class Catalog:
         return annex, request, timeline
 
 
-def _checked_step(step: int) -> int:
+def _checked_step(step: int, *, name: str = "step") -> int:
     if isinstance(step, bool):
-        raise TypeError(f"step={step!r}: expected a whole number")
+        raise TypeError(f"{name}={step!r}: expected a whole number")
     try:
         number = operator.index(step)
     except TypeError:
-        raise TypeError(f"step={step!r} is a {type(step).__name__}, expected a whole number") from None
+        raise TypeError(f"{name}={step!r} is a {type(step).__name__}, expected a whole number") from None
     if not 0 <= number <= _MAX_STEP:
-        raise ValueError(f"step={number}: expected 0 to {_MAX_STEP}")
+        raise ValueError(f"{name}={number}: expected 0 to {_MAX_STEP}")
     return number
 
 

@@ -67,6 +67,7 @@ class CatalogDirectory:
         self.pins = Pins(root)
         self._known: dict[str, GenerationRecord] = {}
         """Records that were read once: they do not change. Only for `newest_record`."""
+        self._told_of: set[tuple[str, str]] = set()
 
     def new_path(self, step: int) -> str:
         """Where a new generation of `step` goes."""
@@ -94,6 +95,13 @@ class CatalogDirectory:
             known = self._try_read_records()
         self._known = known
         return max(known.values(), key=lambda record: (record.timeline, record.step, record.committed_ns), default=None)
+
+    def warn_of_refused(self, generation: Generation, error: SignatureError) -> None:
+        """Tells the log once that a generation is passed over: looking for the newest is done again and again."""
+        told = (generation.id, str(error))
+        if told not in self._told_of:
+            self._told_of.add(told)
+            logger.warning("%s is passed over: %s", generation.path, error)
 
     def record_of(self, generation: Generation) -> GenerationRecord:
         """A generation's record, read anew.

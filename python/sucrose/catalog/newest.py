@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory
     from sucrose.catalog.generation import Generation
     from sucrose.storage.leases import Lease
-
-logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.001
 
@@ -61,7 +58,7 @@ def lease_newest(
             lease.release()
             passed_over.add(generation.id)
             refused.append(error)
-            logger.warning("%s is passed over: %s", generation.path, error)
+            directory.warn_of_refused(generation, error)
         except (SucroseError, OSError) as error:
             found_broken(directory, generation, lease, error, passed_over)
         except BaseException:

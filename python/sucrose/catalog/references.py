@@ -23,6 +23,15 @@ def with_bases(ids: Iterable[str], generations: Iterable[Generation]) -> set[str
     return found
 
 
+def dependents_of(generations: Iterable[Generation]) -> dict[str, list[str]]:
+    """For each generation, by id, the ids of those that refer to it."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for generation in generations:
+        for base in generation.bases:
+            found[base].append(generation.id)
+    return found
+
+
 def remove_in_order(chosen: Sequence[Generation], remove: Callable[[Generation], bool]) -> None:
     """Calls `remove` for each one, after all that refer to it are removed; not at all where one of them stays.
 

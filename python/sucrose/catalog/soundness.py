@@ -21,6 +21,7 @@ from sucrose.formats.limits import MAX_INDEX_NBYTES, MAX_METADATA_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.formats.signature import check_signed_digest
 from sucrose.snapshot.authenticity import check_signed
+from sucrose.snapshot.chunk_damage import chunk_damage
 from sucrose.snapshot.incremental.bases import check_bases, refer_to
 from sucrose.snapshot.records import stored_chunks
 
@@ -110,11 +111,7 @@ def check_contents(storage: LocalDirectory, index: SnapshotIndex, engine: Engine
         ).wait()
         for chunk in result.corrupt:
             offset = chunk.index * CHUNK_NBYTES
-            raise CorruptionError(
-                f"chunk {chunk.index} of {path}: digest {chunk.found} != {chunk.expected} at offset {offset}",
-                path=path,
-                offset=offset,
-            )
+            raise CorruptionError(chunk_damage(chunk, path, offset=offset), path=path, offset=offset)
 
 
 def is_ours(storage: LocalDirectory) -> bool:

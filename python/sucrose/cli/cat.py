@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sucrose.interchange.listing import Listed
+    from sucrose.interchange.slicing import Index
     from sucrose.interchange.sources import Source
     from sucrose.interchange.tensor_summary import TensorSummary
 
@@ -39,9 +40,13 @@ def cat(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Shows one value: of a tensor shape, dtype, extremes, mean, NaN and first elements."""
-    part = None if index is None else parse_slice(index)
-    from sucrose.interchange.export import export as write_export  # with torch
+    part = None if index is None else _parsed(index)
+    from sucrose.interchange.export import SUFFIXES  # with torch
+    from sucrose.interchange.export import export as write_export
 
+    if export is not None and not export.lower().endswith(SUFFIXES):
+        expected = f"expected a name that ends in one of {', '.join(SUFFIXES)}"
+        raise typer.BadParameter(f"{export!r}: {expected}", param_hint="--export")
     entry, value = _value(snapshot, path, allow_pickle=allow_pickle)
     if part is not None:
         value = _sliced(value, part, path, str(index))
@@ -54,6 +59,13 @@ def cat(
     else:
         for name, text in content.items():
             tell(f"{name}: {_text(name, text)}")
+
+
+def _parsed(index: str) -> Index:
+    try:
+        return parse_slice(index)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--slice") from error
 
 
 def _value(snapshot: str, path: str, *, allow_pickle: bool) -> tuple[Listed, Any]:
@@ -88,7 +100,7 @@ def _sliced(value: Any, part: Any, path: str, text: str) -> Any:
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise ConfigError(f"--slice is for tensors, and {path!r} is a {type(value).__name__}")
+        raise ConfigError(f"--slice is for tensors, and {path!r} is of the type {type(value).__name__}")
     try:
         return value[part]
     except (IndexError, RuntimeError, NotImplementedError) as error:

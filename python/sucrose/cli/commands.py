@@ -30,6 +30,7 @@ COMMANDS = {
     "cat": _Place("sucrose.cli.cat", "cat"),
     "convert": _Place("sucrose.cli.convert", "convert"),
     "flatten": _Place("sucrose.cli.flatten", "flatten"),
+    "sign": _Place("sucrose.cli.sign", "sign"),
     "env": _Place("sucrose.cli.env", "env"),
     "plot": _Place("sucrose.cli.plot", "plot"),
     "report": _Place("sucrose.cli.report", "report"),

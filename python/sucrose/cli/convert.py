@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sucrose.cli.formatting import tell, write_json
+from sucrose.compression import Compression
+from sucrose.errors import ConfigError
+from sucrose.interchange.kinds import Kind, target_kind
 from sucrose.overview.text import nbytes_text
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ def convert(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Converts between snapshots, .safetensors, .pt and torch.distributed.checkpoint, bit for bit."""
+    _check_usage(target, to, flat_separator, compression)
     from sucrose.interchange.conversion import convert as convert_checkpoint  # with torch
 
     report = convert_checkpoint(
@@ -57,6 +61,30 @@ def convert(
         tell(f"{report.target}: {report.target_kind.words}, {count}, {nbytes_text(report.nbytes)}")
         for note in report.notes:
             tell(f"note: {note}")
+
+
+def _check_usage(target: str, to: str | None, flat_separator: str, compression: str | None) -> None:
+    """Refuses what is wrong whatever the source is.
+
+    Raises:
+        BadParameter: something is.
+    """
+    try:
+        kind = target_kind(target, to)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--to") from error
+    if not flat_separator:
+        raise typer.BadParameter("it is empty: names could not be told apart", param_hint="--flat-separator")
+    if compression is None:
+        return
+    try:
+        Compression.parse(compression)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--compression") from error
+    if kind is not Kind.SNAPSHOT:
+        raise typer.BadParameter(
+            f"only snapshots are compressed, and the target is {kind.words}", param_hint="--compression"
+        )
 
 
 def _content(report: ConvertReport) -> dict[str, Any]:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 def gc(
     root: Annotated[str, typer.Argument(help="Folder of the catalog.")],
-    keep_last: Annotated[int | None, typer.Option(help="Keep the newest N.", metavar="N")] = None,
-    keep_every: Annotated[int | None, typer.Option(help="Keep steps that are multiples of N.", metavar="N")] = None,
-    keep_hourly: Annotated[int | None, typer.Option(help="Keep the newest of N hours.", metavar="N")] = None,
-    keep_daily: Annotated[int | None, typer.Option(help="Keep the newest of N days.", metavar="N")] = None,
+    keep_last: Annotated[int | None, typer.Option(help="Keep the newest N.", metavar="N", min=1)] = None,
+    keep_every: Annotated[
+        int | None, typer.Option(help="Keep steps that are multiples of N.", metavar="N", min=1)
+    ] = None,
+    keep_hourly: Annotated[int | None, typer.Option(help="Keep the newest of N hours.", metavar="N", min=1)] = None,
+    keep_daily: Annotated[int | None, typer.Option(help="Keep the newest of N days.", metavar="N", min=1)] = None,
     keep_best: Annotated[
         str | None, typer.Option(help="Keep the K with the lowest, or highest, value.", metavar="METRIC:K[:max]")
     ] = None,
@@ -52,8 +54,10 @@ def _best(text: str) -> tuple[str, int, str]:
     if mode not in ("min", "max"):
         head, mode = text, "min"
     metric, _, count = head.rpartition(":")
-    if not metric or not count.isdecimal():
-        raise typer.BadParameter(f"{text!r}: expected METRIC:K or METRIC:K:max", param_hint="--keep-best")
+    if not metric or not count.isdecimal() or int(count) < 1:
+        raise typer.BadParameter(
+            f"{text!r}: expected METRIC:K or METRIC:K:max, with K from 1", param_hint="--keep-best"
+        )
     return metric, int(count), mode
 
 
@@ -79,6 +83,7 @@ def _content(report: CollectReport) -> dict[str, Any]:
             {"step": generation.step, "name": generation.id, "nbytes": generation.nbytes}
             for generation in report.removed
         ],
+        "needed": [{"step": generation.step, "name": generation.id} for generation in report.needed],
         "in_use": [{"step": generation.step, "name": generation.id} for generation in report.in_use],
         "leftovers": list(report.leftovers),
         "nbytes": report.nbytes,
@@ -94,9 +99,11 @@ def _show(report: CollectReport) -> None:
         tell(f"{would} {name}, a leftover")
     for generation in report.in_use:
         tell(f"kept {generation.id}, which is in use")
+    for generation in report.needed:
+        tell(f"kept {generation.id}, which others need that are kept")
     if report.blocked is not None:
         tell(f"removed no generation: {report.blocked}")
-    if not (report.removed or report.leftovers or report.in_use or report.blocked):
+    if not (report.removed or report.leftovers or report.in_use or report.needed or report.blocked):
         tell("nothing to remove")
     elif report.removed:
         tell(f"{'would free' if report.dry_run else 'freed'} {nbytes_text(report.nbytes)}")

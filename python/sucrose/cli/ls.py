@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from itertools import compress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sucrose.catalog.checked_listing import checked_listing
+from sucrose.catalog.references import dependents_of
 from sucrose.cli.formatting import metric_value, metrics_text, show_table, tell, time_text, write_json
 from sucrose.cli.other_snapshots import count_other_snapshots
 from sucrose.cli.roots import open_catalog
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory
     from sucrose.catalog.generation import Generation
 
-_HEAD = ("step", "committed", "size", "state", "name", "metrics")
+_HEAD = ("step", "committed", "size", "state", "name", "needs", "metrics")
 _TO_THE_RIGHT = ("step", "size")
 
 
@@ -36,10 +38,11 @@ def ls(
 def _content(directory: CatalogDirectory) -> dict[str, Any]:
     listing = checked_listing(directory)
     ours = {generation.id for generation in listing.generations}
+    needed_by = dependents_of(listing.generations)
     ours.update(unusable.name for unusable in (*listing.broken, *listing.newer))
     return {
         "root": directory.root,
-        "generations": [_generation(generation) for generation in listing.generations],
+        "generations": [_generation(generation, needed_by[generation.id]) for generation in listing.generations],
         "broken": [
             {"name": broken.name, "path": os.path.join(directory.root, broken.name), "reason": broken.reason}
             for broken in (*listing.broken, *listing.newer)
@@ -54,7 +57,7 @@ def _content(directory: CatalogDirectory) -> dict[str, Any]:
     }
 
 
-def _generation(generation: Generation) -> dict[str, Any]:
+def _generation(generation: Generation, needed_by: list[str]) -> dict[str, Any]:
     return {
         "step": generation.step,
         "name": generation.id,
@@ -67,13 +70,17 @@ def _generation(generation: Generation) -> dict[str, Any]:
         "pinned": generation.pinned,
         "timeline": generation.timeline,
         "durable": generation.durable,
+        "bases": list(generation.bases),
+        "needed_by": needed_by,
     }
 
 
 def _show(content: dict[str, Any]) -> None:
     rows = [_row(generation) for generation in content["generations"]]
     if rows:
-        show_table([_HEAD, *rows], to_the_right=_TO_THE_RIGHT)
+        has_bases = any(generation["bases"] for generation in content["generations"])
+        shown = [name != "needs" or has_bases for name in _HEAD]
+        show_table([[*compress(row, shown)] for row in (_HEAD, *rows)], to_the_right=_TO_THE_RIGHT)
     else:
         tell("no generations")
     others = content["other_snapshots"]
@@ -93,5 +100,6 @@ def _row(generation: dict[str, Any]) -> tuple[str, ...]:
         nbytes_text(generation["nbytes"]),
         "pinned" if generation["pinned"] else generation["state"],
         generation["name"],
+        " ".join(generation["bases"]),
         metrics_text(generation["metrics"]),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import typer
 
 from sucrose.cli.commands import CONTEXT_SETTINGS, Commands
 from sucrose.cli.formatting import tell
-from sucrose.config.plain_values import printable
+from sucrose.config.plain_values import error_line, printable
 
 app = typer.Typer(
     name="sucrose",
@@ -30,9 +29,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings=CONTEXT_SETTINGS,
 )
-
-_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
-"""What Python puts before the words that mean the same."""
 
 
 @dataclass(slots=True)
@@ -78,6 +74,5 @@ def main() -> None:
             for line in "".join(traceback.format_exception(error)).splitlines():
                 sys.stderr.write(f"{printable(line)}\n")
         else:
-            told = _ERRNO.sub("", " ".join(str(error).split())) or type(error).__name__
-            sys.stderr.write(f"sucrose: {printable(told)}\n")
+            sys.stderr.write(f"sucrose: {printable(error_line(error))}\n")
         sys.exit(invocation.error_status)

@@ -8,14 +8,14 @@ import typer
 
 from sucrose.cli.formatting import tell, write_json
 from sucrose.cli.verify_progress import shown_progress
-from sucrose.interchange.verification import DAMAGED, SOUND, verify_path
+from sucrose.interchange.verification import SOUND, UNKNOWN, verify_path
 from sucrose.overview.text import nbytes_text
 
 if TYPE_CHECKING:
     from sucrose.interchange.verification import Damage, Verdict
 
 _SHOWN_KEYS = 5
-_STATUS_DAMAGED, _STATUS_UNKNOWN = 1, 2
+_STATUS_REFUSED, _STATUS_UNKNOWN = 1, 2
 
 
 def verify(
@@ -25,7 +25,10 @@ def verify(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Reads everything and compares every digest. Status 0: all sound; 1: damage; 2: something is no checkpoint."""
+    """Reads everything and compares every digest.
+
+    Status 0: all sound; 1: damage, or a signature is missing that is demanded; 2: something is no checkpoint.
+    """
     context.obj.error_status = _STATUS_UNKNOWN
     with shown_progress() as watcher:
         verdicts = []
@@ -39,7 +42,7 @@ def verify(
             {"sound": all(verdict.status == SOUND for verdict in verdicts), "checked": [*map(_content, verdicts)]}
         )
     statuses = {verdict.status for verdict in verdicts}
-    raise typer.Exit(_STATUS_DAMAGED if DAMAGED in statuses else 0 if statuses <= {SOUND} else _STATUS_UNKNOWN)
+    raise typer.Exit(_STATUS_REFUSED if statuses - {SOUND, UNKNOWN} else _STATUS_UNKNOWN if UNKNOWN in statuses else 0)
 
 
 def _content(verdict: Verdict) -> dict[str, Any]:
@@ -47,6 +50,7 @@ def _content(verdict: Verdict) -> dict[str, Any]:
         "path": verdict.path,
         "kind": None if verdict.kind is None else verdict.kind.value,
         "status": verdict.status,
+        "signature": None if verdict.signature is None else verdict.signature.value,
         "nbytes": verdict.nbytes,
         "remark": verdict.remark,
         "damage": [

@@ -20,20 +20,26 @@ if TYPE_CHECKING:
 
 
 class _Bars:
-    """One bar at a time, gone when the next one begins. Thread-safe, as the progress is."""
+    """One bar at a time, gone before a verdict is told: that would be written behind the bar. Bars are thread-safe."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self) -> None:
+        self._shown: Progress | None = None
 
     def begin(self, path: str, nbytes: int) -> Advance:
         """A bar for another checkpoint."""
         from rich.markup import escape
 
-        for task in self._progress.task_ids:
-            self._progress.remove_task(task)
-        name = escape(printable(os.path.basename(path)))
-        task = self._progress.add_task(name, total=nbytes)
-        return lambda more: self._progress.advance(task, more)
+        self.end()
+        self._shown = progress = _new_progress()
+        task = progress.add_task(escape(printable(os.path.basename(path))), total=nbytes)
+        progress.start()
+        return lambda more: progress.advance(task, more)
+
+    def end(self) -> None:
+        """Takes the bar away, where there is one."""
+        if self._shown is not None:
+            self._shown.stop()
+            self._shown = None
 
 
 @contextmanager
@@ -42,6 +48,14 @@ def shown_progress() -> Iterator[Watcher]:
     if not sys.stderr.isatty():
         yield Silent()
         return
+    bars = _Bars()
+    try:
+        yield bars
+    finally:
+        bars.end()
+
+
+def _new_progress() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -52,5 +66,4 @@ def shown_progress() -> Iterator[Watcher]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Bars(progress)
+    return Progress(*columns, console=Console(stderr=True), transient=True)

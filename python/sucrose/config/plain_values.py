@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
+
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
+"""What Python puts before the words that mean the same."""
 
 
 def plain(value: Any) -> Any:
@@ -63,3 +67,13 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def error_line(error: BaseException) -> str:
+    """What an error says, in one line and without the number that says it again.
+
+    Example:
+        >>> error_line(FileNotFoundError(2, "No such file or directory", "step_1"))
+        "No such file or directory: 'step_1'"
+    """
+    return _ERRNO.sub("", " ".join(str(error).split())) or type(error).__name__

@@ -102,11 +102,13 @@ def decode_generation(data: bytes, *, path: str) -> GenerationRecord:
     return record
 
 
-def without_bases(data: bytes, *, path: str) -> bytes:
-    """The file's contents for the same generation, once it refers to no other.
+def without_bases(data: bytes, *, path: str, added_nbytes: int) -> bytes:
+    """The file's contents for the same generation, once it refers to no other and has so many bytes more.
 
     Raises:
         CorruptionError: the file is damaged or malformed.
         FormatVersionError: a newer release wrote it.
     """
-    return encode_generation(msgspec.structs.replace(decode_generation(data, path=path), bases=[], increments=0))
+    record = decode_generation(data, path=path)
+    nbytes = min(record.nbytes + added_nbytes, MAX_COUNT)
+    return encode_generation(msgspec.structs.replace(record, nbytes=nbytes, bases=[], increments=0))

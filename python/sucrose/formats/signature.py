@@ -77,6 +77,12 @@ def is_signed_by_known_key(data: bytes, signer: Signer) -> bool:
     return match is not None and signer.knows(match[1].decode("ascii"))
 
 
+def is_well_formed(data: bytes) -> bool:
+    """Whether the file's contents are a whole signature, of whomever, or claim to be one of another version."""
+    other = _ANY_VERSION.match(data)
+    return _LINE.fullmatch(data) is not None or (other is not None and int(other[1]) != SIGNATURE_VERSION)
+
+
 def _why_refused(data: bytes | None, signer: Signer, index: bytes | None, metadata: bytes) -> str | None:
     here = f"and a signing key is set here ({SIGNING_KEY} or signing_key=)"
     if index is None:
@@ -85,7 +91,7 @@ def _why_refused(data: bytes | None, signer: Signer, index: bytes | None, metada
             "take it anew"
         )
     if data is None:
-        return f"is not signed, {here}. If you trust it, sign it as it is: Snapshot(path).sign()"
+        return f"is not signed, {here}. If you trust it, sign it as it is: Snapshot(path).sign() or 'sucrose sign'"
     match = _LINE.fullmatch(data)
     return _why_not_readable(data) if match is None else _why_not_valid(match, signer, index, metadata)
 

@@ -97,6 +97,8 @@ def _single_keys(keys: SigningKey) -> list[bytes]:
         return _split(keys)
     if isinstance(keys, bytes):
         return [keys]
+    if not isinstance(keys, Iterable):
+        raise TypeError(f"a signing key is a {type(keys).__name__}, expected text, bytes, or several of them")
     return [single for key in keys for single in _single_keys(key)]
 
 

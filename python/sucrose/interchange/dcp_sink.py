@@ -7,15 +7,17 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from sucrose.engine import get_engine
-from sucrose.errors import UnsupportedError
+from sucrose.interchange.dcp_failures import failure_of, save_error
 from sucrose.interchange.losses import empty_containers, gradient_notes, note, sharing_notes
 from sucrose.interchange.target import VALUE_KEY
 from sucrose.interchange.trees import is_container, leaves_of
 from sucrose.storage import StagedDirectory
+from sucrose.storage.free_space import check_free_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,22 +33,36 @@ def write_dcp(tree: Any, target: Target) -> list[str]:
 
     Raises:
         UnsupportedError: two values would have the same name.
+        StorageFullError: there is less room than the tensors take; nothing was written, or it was removed.
+        StorageError: writing failed; nothing was committed.
     """
     state = tree if isinstance(tree, dict) and is_container(tree) else {VALUE_KEY: tree}
+    nbytes = sum(map(_certain_nbytes, leaves_of(state).values()))
+    check_free_space(target.path, nbytes, replaces=os.path.isdir(target.path))
     staged = StagedDirectory(target.path)
+    failure: BaseException | None = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no process group
-            try:
-                save(state, storage_writer=FileSystemWriter(staged.root), no_dist=True)
-            except ValueError as error:
-                raise UnsupportedError(f"torch.distributed.checkpoint cannot hold this state: {error}") from error
+            save(state, storage_writer=FileSystemWriter(staged.root), no_dist=True)
         files = list(_files(staged.root))
         staged.commit(files, get_engine().sync, overwrite=target.overwrite)
+    except CheckpointException as error:
+        staged.discard()
+        failure = failure_of(error)
     except BaseException:
         staged.discard()
         raise
+    if failure is not None:
+        told = save_error(failure, target.path, nbytes)
+        raise told from (None if told is failure else failure)
     return _notes(tree, state)
+
+
+def _certain_nbytes(value: Any) -> int:
+    """What a value takes in the file at least: a tied tensor is there once for each of its names."""
+    is_dense = isinstance(value, torch.Tensor) and value.layout is torch.strided
+    return 0 if not is_dense or value.is_nested or value.is_quantized else value.numel() * value.element_size()
 
 
 def _files(root: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sucrose.errors import UnsafeObjectError
 from sucrose.interchange.tensor_difference import TensorDifference, are_same_bits, tensor_difference
 from sucrose.interchange.trees import no_such_key
 from sucrose.interchange.value_difference import are_same, shown
@@ -35,7 +36,7 @@ class Change:
         kind: ``"added"``, ``"removed"`` or ``"changed"``.
         before: what the first side has; None where it has nothing.
         after: what the second side has.
-        was: the first side's value, in a word; empty for tensors.
+        was: the first side's value, in a word; empty for tensors, and where the listing tells.
         now: the second side's.
         difference: of two tensors of one dtype and shape.
     """
@@ -92,7 +93,7 @@ def compare(a: Source, b: Source, *, key: str | None = None, atol: float = 0.0, 
     for path, entry in left.items():
         other = right.get(path)
         if other is None:
-            changes[path] = Change(path=path, kind="removed", before=entry, after=None)
+            changes[path] = Change(path=path, kind="removed", before=entry, after=None, was=_object_word(a, entry))
         elif _differ_by_listing(entry, other):
             was, now = _word(entry), _word(other)
             changes[path] = Change(path=path, kind="changed", before=entry, after=other, was=was, now=now)
@@ -108,7 +109,9 @@ def compare(a: Source, b: Source, *, key: str | None = None, atol: float = 0.0, 
                 changes[path] = change
     ordered = [changes[path] for path in left if path in changes]
     ordered += [
-        Change(path=path, kind="added", before=None, after=entry) for path, entry in right.items() if path not in left
+        Change(path=path, kind="added", before=None, after=entry, now=_object_word(b, entry))
+        for path, entry in right.items()
+        if path not in left
     ]
     return Comparison(changes=tuple(ordered), n_same=len(left) - len(changes))
 
@@ -141,6 +144,17 @@ def _word(entry: Listed) -> str:
     if entry.type in ("dict", "OrderedDict", "list"):
         return f"empty {entry.type}"
     return entry.detail or entry.type if entry.type == "object" else shown(entry.value)
+
+
+def _object_word(source: Source, entry: Listed) -> str:
+    """Of an object that has nothing to be compared with; empty where only pickle could tell, or it is no object."""
+    if entry.type != "object":
+        return ""
+    try:
+        [value] = source.read([entry.path])
+    except UnsafeObjectError:
+        return ""
+    return shown(value)
 
 
 def _groups(paths: list[str], entries: Mapping[str, Listed]) -> Iterator[list[str]]:

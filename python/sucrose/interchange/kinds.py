@@ -17,6 +17,8 @@ from sucrose.storage import local_path
 DCP_METADATA_FILE = ".metadata"
 _SUFFIXES = {".safetensors": "safetensors", ".pt": "torch", ".pth": "torch", ".bin": "torch", ".ckpt": "torch"}
 _PICKLE_MAGIC = b"\x80"
+_MIN_SAFETENSORS_NBYTES = 9
+"""The header's length and the brace that it begins with."""
 
 
 class Kind(str, Enum):
@@ -75,17 +77,20 @@ def recognize(path: str | os.PathLike[str]) -> Kind:
         if not stat.S_ISREG(info.st_mode):
             raise UnsupportedError(f"{name} is no regular file, and so no checkpoint", path=name)
         nbytes = info.st_size
-        head = file.read(9)
+        head = file.read(_MIN_SAFETENSORS_NBYTES)
         file.seek(max(0, nbytes - 22))
         tail = file.read(22)
     if head.startswith(LOCAL_MAGIC) or tail.startswith(END_MAGIC):
         return Kind.TORCH
-    if _begins_like_safetensors(head, nbytes):
+    if _begins_like_safetensors(head):
         return Kind.SAFETENSORS
     if head.startswith(_PICKLE_MAGIC):
         return Kind.TORCH
+    if 0 < len(head) < _MIN_SAFETENSORS_NBYTES and _suffix_of(name) == ".safetensors":
+        return Kind.SAFETENSORS  # the name alone tells what such a rest was
+    found = f"begins with {json.dumps(head.hex())}" if head else "is empty"
     raise UnsupportedError(
-        f"{name} is neither {Kind.SAFETENSORS.words} nor {Kind.TORCH.words}: it begins with {json.dumps(head.hex())}",
+        f"{name} is neither {Kind.SAFETENSORS.words} nor {Kind.TORCH.words}: it {found}",
         path=name,
     )
 
@@ -108,7 +113,7 @@ def target_kind(path: str | os.PathLike[str], to: str | None = None) -> Kind:
             known = ", ".join(kind.value for kind in Kind)
             raise ConfigError(f"{to!r} is no kind of checkpoint; expected one of {known}") from None
     name = os.path.basename(os.path.normpath(local_path(path)))
-    suffix = os.path.splitext(name)[1].lower()
+    suffix = _suffix_of(name)
     if suffix in _SUFFIXES:
         return Kind(_SUFFIXES[suffix])
     if suffix.lstrip(".").isdecimal() or not suffix:  # step_1.5 is a folder's name
@@ -123,6 +128,11 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)  # else a pipe would wait for somebody to write to it
 
 
-def _begins_like_safetensors(head: bytes, file_nbytes: int) -> bool:
+def _begins_like_safetensors(head: bytes) -> bool:
+    """Also where less of the file is there than its header has: it is a safetensors file then that was cut off."""
     header_nbytes = int.from_bytes(head[:8], "little")
-    return len(head) == 9 and head[8:] == b"{" and header_nbytes <= min(MAX_HEADER_NBYTES, file_nbytes - 8)
+    return len(head) == _MIN_SAFETENSORS_NBYTES and head[8:] == b"{" and header_nbytes <= MAX_HEADER_NBYTES
+
+
+def _suffix_of(path: str) -> str:
+    return os.path.splitext(path)[1].lower()

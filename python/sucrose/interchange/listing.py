@@ -68,6 +68,19 @@ def tensor_nbytes(dtype: str, shape: tuple[int, ...] | list[int]) -> int | None:
     return -(-math.prod(shape) * nbits // 8)
 
 
+def text_nbytes(value: Any) -> int | None:
+    """Bytes of a text, in UTF-8, and of bytes; None for other values, which are small.
+
+    Example:
+        >>> from sucrose.interchange.listing import text_nbytes
+        >>> text_nbytes("λ = 0.1"), text_nbytes(b"abc"), text_nbytes(0.1)
+        (8, 3, None)
+    """
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogatepass"))
+    return len(value) if isinstance(value, bytes) else None
+
+
 def without_torch_prefix(dtype: str) -> str:
     """The dtype as people write it.
 

@@ -35,5 +35,5 @@ def parse_slice(text: str) -> Index:
         elif found is not None and (found[3] is None or int(found[3]) > 0):
             parts.append(slice(*(None if part is None else int(part) for part in found.groups())))
         else:
-            raise ConfigError(f"--slice {text!r}: {word.strip()!r} is no part of an index such as '0:2,:,-1'")
+            raise ConfigError(f"{text!r}: {word.strip()!r} is no part of an index such as '0:2,:,-1'")
     return tuple(parts)

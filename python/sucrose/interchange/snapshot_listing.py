@@ -21,7 +21,7 @@ from sucrose.formats.manifest import (
     ShardedTensorEntry,
     TensorEntry,
 )
-from sucrose.interchange.listing import Listed, tensor_nbytes
+from sucrose.interchange.listing import Listed, tensor_nbytes, text_nbytes
 from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.contents import load_metadata
 from sucrose.storage import LocalDirectory, local_path
@@ -186,7 +186,8 @@ def _listed(
             files=(entry.location,),
         )
     if isinstance(entry, PrimitiveEntry):
-        return Listed(path=logical, type=entry.type, value=_value(path, entry), rank=rank)
+        value = _value(path, entry)
+        return Listed(path=logical, type=entry.type, nbytes=text_nbytes(value), value=value, rank=rank)
     return Listed(path=logical, type=entry.type, rank=rank)
 
 

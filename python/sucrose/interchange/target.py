@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sucrose.config.plain_values import error_line
 from sucrose.errors import ConfigError, SucroseError
 from sucrose.interchange.kinds import Kind, recognize
 
@@ -63,7 +64,9 @@ class Target:
             found = recognize(self.path)
         except (SucroseError, OSError) as error:
             raise FileExistsError(
-                errno.EEXIST, f"what is here is no checkpoint, so it is not overwritten ({error})", self.path
+                errno.EEXIST,
+                f"what is here is no checkpoint, so it is not overwritten ({error_line(error)})",
+                self.path,
             ) from error
         if (found in _FOLDERS) != (self.kind in _FOLDERS) or (self.kind in _FOLDERS and found is not self.kind):
             raise FileExistsError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sucrose.errors import StateMismatchError
-from sucrose.interchange.listing import Listed
+from sucrose.interchange.listing import Listed, text_nbytes
 from sucrose.snapshot.flatten import encode_key
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def listed_value(path: str, value: Any) -> Listed:
             place=bytes_identity(value),
         )
     if kind in _PRIMITIVES:
-        return Listed(path=path, type=kind.__name__, value=value)
+        return Listed(path=path, type=kind.__name__, nbytes=text_nbytes(value), value=value)
     if is_container(value):
         return Listed(path=path, type=kind.__name__)
     return Listed(path=path, type="object", detail=f"{kind.__module__}.{kind.__qualname__}")

@@ -11,6 +11,7 @@ from sucrose.interchange.tensor_difference import are_same_bits
 
 _SHOWN = 60
 _SEQUENCES = (list, tuple)
+_SETS = (set, frozenset)
 
 
 def are_same(a: Any, b: Any) -> bool:  # noqa: PLR0911 - one for each kind of value
@@ -46,15 +47,26 @@ def shown(value: Any) -> str:
 
     Example:
         >>> from sucrose.interchange.value_difference import shown
-        >>> shown((0.9, 0.999)), shown(b"x" * 100)
-        ('(0.9, 0.999)', "b'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…")
+        >>> shown((0.9, 0.999)), shown({"b", "a"}), shown(b"x" * 100)
+        ('(0.9, 0.999)', "{'a', 'b'}", "b'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…")
     """
-    text = repr(value) if _is_plain(value) else f"{type(value).__module__}.{type(value).__qualname__}"
+    if _is_plain(value):
+        text = _set_text(value) if type(value) in _SETS else repr(value)
+    else:
+        text = f"{type(value).__module__}.{type(value).__qualname__}"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+
+
+def _set_text(value: Any) -> str:
+    """In an order that does not change from one process to the next."""
+    items = f"{{{', '.join(sorted(map(repr, value)))}}}" if value else ""
+    return items if items and type(value) is set else f"{type(value).__name__}({items})"
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, _SEQUENCES):
+        return len(value) <= _SHOWN and all(map(_is_plain, value))
+    if type(value) in _SETS:
         return len(value) <= _SHOWN and all(map(_is_plain, value))
     if isinstance(value, dict):
         return len(value) <= _SHOWN and all(map(_is_plain, value)) and all(map(_is_plain, value.values()))

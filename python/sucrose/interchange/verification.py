@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from sucrose.catalog.names import is_generation_name
+from sucrose.config.plain_values import error_line
 from sucrose.engine import Engine, get_engine
 from sucrose.errors import (
     CorruptionError,
@@ -24,6 +26,7 @@ from sucrose.errors import (
     UnsupportedError,
 )
 from sucrose.formats.manifest import METADATA_FILE
+from sucrose.interchange.authorship import Signature, why_refused
 from sucrose.interchange.kinds import Kind, recognize
 from sucrose.interchange.safetensors_listing import list_safetensors
 from sucrose.interchange.watched_engine import WatchedEngine
@@ -35,9 +38,10 @@ from sucrose.snapshot.verify import verify_files
 from sucrose.storage import LocalDirectory, local_path
 
 if TYPE_CHECKING:
+    from sucrose.formats.signing_keys import Signer
     from sucrose.interchange.watched_engine import Advance
 
-SOUND, DAMAGED, UNKNOWN = "sound", "damaged", "unknown"
+SOUND, DAMAGED, UNSIGNED, FOREIGN, UNKNOWN = "sound", "damaged", "unsigned", "foreign", "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +68,12 @@ class Verdict:
     Attributes:
         path: of the checkpoint.
         kind: None where it is none.
-        status: ``"sound"``, ``"damaged"``, or ``"unknown"`` where nothing can be said.
+        status: ``"sound"`` or ``"damaged"``; where a signing key is set ``"unsigned"``, or ``"foreign"`` if it is
+            signed with another key, and nothing else was looked at; ``"unknown"`` where nothing can be said.
         nbytes: that were read.
         damage: what is wrong, in file order.
         remark: what could not be checked, and why; empty otherwise.
+        signature: of a snapshot, where a signing key is set.
     """
 
     path: str
@@ -76,6 +82,7 @@ class Verdict:
     nbytes: int = 0
     damage: tuple[Damage, ...] = ()
     remark: str = ""
+    signature: Signature | None = None
 
 
 class Watcher(Protocol):
@@ -85,12 +92,19 @@ class Watcher(Protocol):
         """A checkpoint is about to be read; what it returns is called with the bytes of each piece."""
         ...
 
+    def end(self) -> None:
+        """It was read, or was not worth reading; called before its verdict is given."""
+        ...
+
 
 class Silent:
     """A watcher that looks away."""
 
     def begin(self, path: str, nbytes: int) -> Advance:  # noqa: ARG002 - of the protocol
         return lambda _: None
+
+    def end(self) -> None:
+        pass
 
 
 def verify_path(path: str | os.PathLike[str], watcher: Watcher | None = None) -> Iterator[Verdict]:
@@ -120,7 +134,7 @@ def verify_path(path: str | os.PathLike[str], watcher: Watcher | None = None) ->
 
 
 def _members(path: str) -> list[str]:
-    """Snapshots in a folder that is none itself, and what has the name of a generation; by name."""
+    """Snapshots in a folder that is none itself, and what is called like a generation: ``step_5``, then ``step_10``."""
     if not os.path.isdir(path) or os.path.lexists(os.path.join(path, METADATA_FILE)):
         return []
     with os.scandir(path) as entries:
@@ -131,10 +145,22 @@ def _members(path: str) -> list[str]:
             and entry.is_dir()
             and (is_generation_name(entry.name) or os.path.lexists(os.path.join(entry.path, METADATA_FILE)))
         ]
-    return [os.path.join(path, name) for name in sorted(names)]
+    return [os.path.join(path, name) for name in sorted(names, key=_natural)]
 
 
-def _verdict(path: str, watcher: Watcher, *, expected: Kind | None) -> Verdict:  # noqa: PLR0911 - one for each outcome
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sorts numbers in names as numbers."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)], name
+
+
+def _verdict(path: str, watcher: Watcher, *, expected: Kind | None) -> Verdict:
+    try:
+        return _checked(path, watcher, expected=expected)
+    finally:
+        watcher.end()
+
+
+def _checked(path: str, watcher: Watcher, *, expected: Kind | None) -> Verdict:  # noqa: PLR0911 - one for each outcome
     kind = expected
     try:
         kind = recognize(path)
@@ -148,7 +174,7 @@ def _verdict(path: str, watcher: Watcher, *, expected: Kind | None) -> Verdict: 
             return Verdict(path=path, kind=kind, status=SOUND, remark=remark)
         remark = "torch.distributed.checkpoint keeps no checksums"
         return Verdict(path=path, kind=kind, status=UNKNOWN, remark=remark)
-    except (CorruptionError, SignatureError) as error:
+    except CorruptionError as error:
         return _damaged(path, kind, error)
     except IncompleteSnapshotError as error:
         return _damaged(path, kind, error) if expected else _unknown(path, None, error)
@@ -158,14 +184,19 @@ def _verdict(path: str, watcher: Watcher, *, expected: Kind | None) -> Verdict: 
 
 def _snapshot(path: str, watcher: Watcher) -> Verdict:
     storage = LocalDirectory(path)
-    metadata, index = load_metadata(storage, path, signer_of(None))
+    signer = signer_of(None)
+    try:
+        metadata, index = load_metadata(storage, path, signer)
+    except SignatureError as error:
+        return _refused(path, storage, signer, error)
+    signature = None if signer is None else Signature.VALID
     if index is None:
         remark = "torchsnapshot wrote it, without digests; 'sucrose convert' makes a snapshot that has them"
         return Verdict(path=path, kind=Kind.SNAPSHOT, status=UNKNOWN, remark=remark)
     try:
         check_bases(storage, index, get_engine())
-    except IncompleteSnapshotError as error:
-        return _damaged(path, Kind.SNAPSHOT, error)
+    except (CorruptionError, IncompleteSnapshotError) as error:
+        return replace(_damaged(path, Kind.SNAPSHOT, error), signature=signature)
     advance = watcher.begin(path, sum(record.nbytes for record in index.files.values()))
     # It has all methods of an engine, and hands on what it does not know.
     engine = cast("Engine", WatchedEngine(get_engine(), advance))
@@ -179,7 +210,17 @@ def _snapshot(path: str, watcher: Watcher) -> Verdict:
             Damage(file=problem.file, offset=problem.offset, keys=problem.keys, message=problem.message)
             for problem in report.problems
         ),
+        signature=signature,
     )
+
+
+def _refused(path: str, storage: LocalDirectory, signer: Signer | None, error: SignatureError) -> Verdict:
+    """Nothing of it was looked at: its digests may be anybody's."""
+    signature = Signature.MISSING if signer is None else why_refused(storage, signer)
+    if signature is Signature.INVALID:
+        return replace(_damaged(path, Kind.SNAPSHOT, error), signature=signature)
+    status = UNSIGNED if signature is Signature.MISSING else FOREIGN
+    return Verdict(path=path, kind=Kind.SNAPSHOT, status=status, remark=error_line(error), signature=signature)
 
 
 def _torch_file(path: str, watcher: Watcher) -> Verdict:
@@ -201,7 +242,7 @@ def _torch_file(path: str, watcher: Watcher) -> Verdict:
 def _damaged(path: str, kind: Kind | None, error: SucroseError) -> Verdict:
     file = "" if error.path in (None, path) else os.path.relpath(str(error.path), path)
     keys = () if error.key is None else (error.key,)
-    message = " ".join(str(error).split())
+    message = error_line(error)
     return Verdict(
         path=path,
         kind=kind,
@@ -211,4 +252,4 @@ def _damaged(path: str, kind: Kind | None, error: SucroseError) -> Verdict:
 
 
 def _unknown(path: str, kind: Kind | None, error: Exception) -> Verdict:
-    return Verdict(path=path, kind=kind, status=UNKNOWN, remark=" ".join(str(error).split()))
+    return Verdict(path=path, kind=kind, status=UNKNOWN, remark=error_line(error))

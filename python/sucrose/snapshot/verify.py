@@ -9,6 +9,7 @@ from sucrose.engine import CHUNK_NBYTES, Engine
 from sucrose.errors import CorruptionError
 from sucrose.formats.index import SnapshotIndex
 from sucrose.formats.manifest import METADATA_FILE, ChunkedTensorEntry, ObjectEntry, SnapshotMetadata, TensorEntry
+from sucrose.snapshot.chunk_damage import chunk_damage
 from sucrose.snapshot.incremental.bases import base_of, check_base
 from sucrose.snapshot.records import stored_chunks
 from sucrose.storage import LocalDirectory
@@ -92,7 +93,7 @@ def verify_files(
             )
             if not affected and base_of(name, index) is not None:
                 continue  # nothing of this snapshot: its base has to tell of that
-            message = f"chunk {chunk.index} of {name}: digest {chunk.found} != {chunk.expected} at offset {begin}"
+            message = chunk_damage(chunk, name, offset=begin)
             problems.append(Problem(file=name, offset=begin, keys=affected, message=message))
     for name in sorted(set(ranges) - set(index.files)):
         keys = tuple(key for key, _, _ in ranges[name])

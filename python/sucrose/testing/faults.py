@@ -33,15 +33,15 @@ class Injection:
 
 @contextmanager
 def inject(
-    site: str, *, nth: int = 1, errno: int = errnos.EIO, times: int = 1, forever: bool = False
+    site: str, *, nth: int = 1, errno: int | str = errnos.EIO, times: int = 1, forever: bool = False
 ) -> Iterator[Injection]:
     """Lets calls at a site fail inside the ``with`` block, in all threads.
 
     Args:
         site: one of `SITES`.
         nth: the first call that fails, counted from 1 and from the beginning of the block.
-        errno: what it fails with. Memory that cannot be had, copies that fail and threads that cannot be started have
-            errors of their own.
+        errno: what it fails with, as a number or by its name, such as ``"ENOSPC"``. Memory that cannot be had, copies
+            that fail and threads that cannot be started have errors of their own.
         times: how many calls in a row fail.
         forever: all calls from the `nth` on fail instead.
 
@@ -62,15 +62,22 @@ def inject(
         >>> injection.hits
         1
     """
-    if nth < 1 or times < 1 or errno < 1:
+    number = _number_of(errno) if isinstance(errno, str) else errno
+    if nth < 1 or times < 1 or number < 1:
         raise ValueError(f"nth={nth}, times={times}, errno={errno}: each must be at least 1")
     injection = Injection()
     with watched():
-        rule = _core.fault_add(site, nth=nth, times=_core.FAULT_FOREVER if forever else times, errno=errno)
+        rule = _core.fault_add(site, nth=nth, times=_core.FAULT_FOREVER if forever else times, errno=number)
         try:
             yield injection
         finally:
             injection.hits = _core.fault_remove(rule)
+
+
+def _number_of(name: str) -> int:
+    if name not in errnos.errorcode.values():
+        raise ValueError(f"errno={name!r}: expected a number or a name of the module errno, such as 'ENOSPC'")
+    return int(getattr(errnos, name))
 
 
 @contextmanager

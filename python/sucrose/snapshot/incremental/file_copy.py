@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sucrose.engine import CHUNK_NBYTES, Engine
 from sucrose.errors import CorruptionError
 from sucrose.formats.index import FileRecord, SnapshotIndex
+from sucrose.snapshot.chunk_damage import chunk_damage
 from sucrose.snapshot.incremental.file_ranges import FileRange, read_ranges
 from sucrose.snapshot.records import stored_chunks
 from sucrose.snapshot.tensors import buffer_address
@@ -52,11 +53,8 @@ def copy_checked(
         digest_kind=index.digest,
     ).wait()
     for chunk in result.corrupt:
-        raise CorruptionError(
-            f"chunk {chunk.index} of {source}: digest {chunk.found} != {chunk.expected}",
-            path=source,
-            offset=chunk.index * CHUNK_NBYTES,
-        )
+        offset = chunk.index * CHUNK_NBYTES
+        raise CorruptionError(chunk_damage(chunk, source, offset=offset), path=source, offset=offset)
     shutil.copyfile(source, target)
 
 

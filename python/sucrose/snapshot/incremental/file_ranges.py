@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sucrose.engine import CHUNK_NBYTES, Engine, Extents
 from sucrose.errors import CorruptionError
 from sucrose.formats.index import FileRecord
+from sucrose.snapshot.chunk_damage import chunk_damage
 from sucrose.snapshot.records import stored_chunks
 from sucrose.storage import LocalDirectory
 
@@ -61,8 +62,7 @@ def read_ranges(
         for chunk in ticket.wait().corrupt:
             path, offset = storage.path_of(location), chunk.index * CHUNK_NBYTES
             raise CorruptionError(
-                f"chunk {chunk.index} of {path}: digest {chunk.found} != {chunk.expected} at offset {offset}. The file "
-                "was changed after its snapshot was committed",
+                f"{chunk_damage(chunk, path, offset=offset)}. The file was changed after its snapshot was committed",
                 path=path,
                 offset=offset,
             )

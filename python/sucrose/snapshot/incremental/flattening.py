@@ -25,7 +25,7 @@ from sucrose.formats.index import INDEX_FILE, FileRecord, SnapshotIndex, encode_
 from sucrose.formats.manifest import METADATA_FILE, SnapshotMetadata, encode_metadata
 from sucrose.formats.signature import SIGNATURE_FILE, encode_signature
 from sucrose.options import current_options
-from sucrose.snapshot.arguments import check_target, refuse_dependents
+from sucrose.snapshot.arguments import refuse_dependents
 from sucrose.snapshot.contents import load_metadata
 from sucrose.snapshot.incremental.bases import base_paths, check_bases
 from sucrose.snapshot.incremental.file_copy import copy_checked, write_ranges
@@ -75,9 +75,17 @@ def flatten_snapshot(
         if target is None:
             refuse_dependents(root)
         else:
-            check_target(target, overwrite=False)
+            _check_new(target)
         source = _Source(storage=storage, metadata=metadata, index=index)
         _flatten(source, target or root, signer, in_place=target is None, durable=durable, engine=engine)
+
+
+def _check_new(target: str) -> None:
+    """Refuses what is there: only the snapshot itself can be replaced by its flat one."""
+    if os.path.isdir(target) and not os.listdir(target):
+        return
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "something is here already: choose a path where nothing is", target)
 
 
 def _held(path: str, held: Lease | None) -> Lease:
@@ -96,11 +104,13 @@ def _flatten(
     own = source.index.own_files()
     files = plan_new_files(referred_places(source.metadata), set(own), current_options().max_file_nbytes)
     copied = 0 if in_place else sum(record.nbytes_on_disk for record in own.values())
-    check_free_space(target, copied + sum(file.nbytes for file in files), replaces=in_place)
+    added = sum(file.nbytes for file in files)
+    check_free_space(target, copied + added, replaces=in_place)
     staged = StagedDirectory(target)
     try:
         records = {
-            name: _copy_own(source, staged, name, record, link=in_place, engine=engine) for name, record in own.items()
+            name: _copy_own(source, staged, name, record, added_nbytes=added, link=in_place, engine=engine)
+            for name, record in own.items()
         }
         for file in files:
             records[file.name] = write_ranges(
@@ -115,10 +125,18 @@ def _flatten(
 
 
 def _copy_own(
-    source: _Source, staged: StagedDirectory, name: str, record: FileRecord, *, link: bool, engine: Engine
+    source: _Source,
+    staged: StagedDirectory,
+    name: str,
+    record: FileRecord,
+    *,
+    added_nbytes: int,
+    link: bool,
+    engine: Engine,
 ) -> FileRecord:
-    if name == GENERATION_FILE:  # it names the bases for whoever collects
-        data = without_bases(source.storage.read(name), path=source.storage.path_of(name))
+    if name == GENERATION_FILE:  # it names the bases for whoever collects, and says how much that would free
+        data = source.storage.read(name)
+        data = without_bases(data, path=source.storage.path_of(name), added_nbytes=added_nbytes)
         staged.write(name, data)
         return record_of(data, engine, source.index.digest)
     copy_checked(source.storage, source.index, name, staged.create_path(name), engine, link=link)
