@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from sucrose.snapshot.snapshot import Snapshot as Snapshot
     from sucrose.snapshot.state_dict import StateDict as StateDict
     from sucrose.snapshot.stateful import Stateful as Stateful
+    from sucrose.snapshot.tricks.ddp import DistributedDataParallelAdapter as DistributedDataParallelAdapter
+    from sucrose.snapshot.tricks.fsdp import FSDPOptimizerAdapter as FSDPOptimizerAdapter
     from sucrose.snapshot.verify import VerifyReport as VerifyReport
     from sucrose.state.group import StateManagerGroup as StateManagerGroup
     from sucrose.state.managers import BaseStateManager as BaseStateManager
@@ -66,6 +68,8 @@ _HOME = {
     "Catalog": "sucrose.catalog.catalog",
     "CollectReport": "sucrose.catalog.collecting",
     "Compression": "sucrose.compression",
+    "DistributedDataParallelAdapter": "sucrose.snapshot.tricks.ddp",
+    "FSDPOptimizerAdapter": "sucrose.snapshot.tricks.fsdp",
     "Generation": "sucrose.catalog.generation",
     "PendingGeneration": "sucrose.catalog.pending",
     "PendingSnapshot": "sucrose.snapshot.pending",
@@ -112,6 +116,8 @@ __all__ = [
     "Catalog",
     "CollectReport",
     "Compression",
+    "DistributedDataParallelAdapter",
+    "FSDPOptimizerAdapter",
     "Generation",
     "PendingGeneration",
     "PendingSnapshot",

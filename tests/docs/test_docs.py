@@ -11,7 +11,7 @@ import pytest
 from sucrose.options import Options
 
 ROOT = Path(__file__).parents[2]
-TESTED_ELSEWHERE = {"docs/cli.md", "docs/scenarios.md", "docs/state.md"}
+TESTED_ELSEWHERE = {"docs/cli.md", "docs/distributed.md", "docs/scenarios.md", "docs/state.md"}
 EVERY_DOCUMENT = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 DOCUMENTS = [document for document in EVERY_DOCUMENT if document not in TESTED_ELSEWHERE]
 

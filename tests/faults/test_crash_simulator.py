@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -146,6 +147,15 @@ def test_functions_of_the_library_are_their_own_again_afterwards() -> None:
 def test_rules_that_mean_nothing_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"), inject("open", **wrong):
         pass
+
+
+def test_an_errno_may_be_given_by_its_name(tmp_path: Path) -> None:
+    with inject("fsync", errno="ENOSPC"), pytest.raises(OSError, match="No space left") as caught:
+        sucrose.save({"value": 1}, tmp_path / "a.pt")
+    assert caught.value.errno == errno.ENOSPC
+    for unknown in ("ENOSUCH", "28", "errorcode"):
+        with pytest.raises(ValueError, match="a number or a name of the module errno"), inject("open", errno=unknown):
+            pass
 
 
 def test_sites_that_do_not_exist_are_refused() -> None:

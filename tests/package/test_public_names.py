@@ -32,6 +32,8 @@ def test_the_package_has_exactly_its_documented_names() -> None:
         "Catalog",
         "CollectReport",
         "Compression",
+        "DistributedDataParallelAdapter",
+        "FSDPOptimizerAdapter",
         "Generation",
         "PendingGeneration",
         "PendingSnapshot",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -159,6 +160,20 @@ def test_a_flipped_byte_is_found_and_its_tensor_named(way: Any, where: float, ea
     if not header_only:
         with pytest.raises(CorruptionError, match="state/w"):
             snapshot.read_object("0/state/w")
+
+
+def test_a_chunk_that_cannot_be_decoded_is_told_of_in_words(each_engine: str, tmp_path: Path) -> None:
+    snapshot = Snapshot.take(tmp_path / "s", {"state": StateDict(w=weights(2 * CHUNK))}, compression="zstd:1")
+    [file] = (tmp_path / "s" / "data").iterdir()
+    data = bytearray(file.read_bytes())
+    data[:4] = bytes(4)  # it is no zstd frame any more
+    file.write_bytes(data)
+    with pytest.raises(CorruptionError, match=r"chunk 0 of '0/state/w' in .* at offset 0 cannot be decoded") as caught:
+        snapshot.read_object("0/state/w")
+    assert "!=" not in str(caught.value)
+    assert re.search(r"\(digest [0-9a-f]{32} expected\)", str(caught.value))
+    [problem] = snapshot.verify().problems
+    assert problem.message.startswith(f"chunk 0 of data/{file.name} at offset 0 cannot be decoded: ")
 
 
 def test_an_old_table_of_chunks_does_not_fit_new_data(tmp_path: Path) -> None:

@@ -464,6 +464,19 @@ def test_damage_is_not_made_whole(tmp_path: Path) -> None:
     assert second.bases == (str(tmp_path / "a"),)
 
 
+def test_a_flat_copy_replaces_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    take(tmp_path / "a", {"large": large()}, fingerprints=True)
+    second = take(tmp_path / "b", {"large": large()}, base=tmp_path / "a")
+    take(tmp_path / "c", {"large": large()})
+    (tmp_path / "file").touch()
+    for name in ("c", "file"):
+        with pytest.raises(FileExistsError, match="choose a path where nothing is"):
+            second.flatten(tmp_path / name)
+    assert Snapshot(tmp_path / "c").verify()
+    (tmp_path / "empty").mkdir()
+    assert second.flatten(tmp_path / "empty").verify()
+
+
 def test_what_the_original_wrote_is_not_copied_by_flattening(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".snapshot_metadata").write_text('{"version":"0.1.0","world_size":1,"manifest":{}}')

@@ -91,7 +91,7 @@ def test_a_container_is_read_into_the_tensors_of_another(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "near"),
-    [("0/state/tensr", "0/state/tensor"), ("0/stat", "0/state"), ("1/state/half", "0/state/half"), ("state", None)],
+    [("0/state/tensr", "0/state/tensor"), ("0/stat", "0/state"), ("1/state/haf", "0/state/half"), ("state", None)],
 )
 def test_an_unknown_path_is_answered_with_near_ones(path: Path, wrong: str, near: str | None) -> None:
     with pytest.raises(RuntimeError, match=f"'{wrong}' is not in the snapshot") as caught:

@@ -12,7 +12,8 @@ import re
 import struct
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -210,15 +211,65 @@ class SnapshotMetadata(msgspec.Struct, dict=True):
     manifest: Manifest
 
     @cached_property
+    def of_many_ranks(self) -> EntriesOfManyRanks:
+        """What is not one rank's own; found in one pass, when somebody asks for it first."""
+        return _entries_of_many_ranks(self.manifest, self.world_size)
+
+    @property
     def shards(self) -> dict[str, list[Shard]]:
         """Of all ranks, in their order, by logical path: of tensors that are spread over ranks."""
-        found: dict[str, dict[int, list[Shard]]] = {}
-        for path, entry in self.manifest.items():
-            if isinstance(entry, (ShardedTensorEntry, DTensorEntry)):
-                rank, _, logical = path.partition("/")
-                if len(rank) <= len(str(MAX_WORLD_SIZE)) and rank.isdecimal() and int(rank) < self.world_size:
-                    found.setdefault(logical, {})[int(rank)] = entry.shards
-        return {path: [s for rank in sorted(by_rank) for s in by_rank[rank]] for path, by_rank in found.items()}
+        by_mesh = self.of_many_ranks.shards
+        return {path: [shard for found in of_path.values() for shard in found] for path, of_path in by_mesh.items()}
+
+
+class SharedEntry(NamedTuple):
+    """An entry that other ranks may use as well."""
+
+    rank: int
+    """The lowest that has it."""
+    entry: Entry
+
+
+class EntriesOfManyRanks(msgspec.Struct):
+    """What is not one rank's own."""
+
+    shared: dict[str, SharedEntry]
+    """Containers, replicated values and those that are spread over ranks, by logical path."""
+    shards: dict[str, dict[str, list[Shard]]]
+    """Of all ranks, in their order, by logical path and mesh: each mesh has the whole tensor."""
+
+
+_CONTAINERS = frozenset({DictEntry, OrderedDictEntry, ListEntry})
+
+
+def _entries_of_many_ranks(manifest: Manifest, world_size: int) -> EntriesOfManyRanks:
+    shared: dict[str, SharedEntry] = {}
+    spread: dict[str, list[tuple[int, str, list[Shard]]]] = {}
+    ranks = {str(rank): rank for rank in range(world_size)}
+    for path, entry in manifest.items():
+        prefix, _, logical = path.partition("/")
+        rank = ranks.get(prefix)
+        if rank is None:
+            continue
+        if isinstance(entry, (DTensorEntry, ShardedTensorEntry)):
+            mesh = str(entry.mesh) if isinstance(entry, DTensorEntry) else ""
+            of_path = spread.get(logical)
+            if of_path is None:
+                of_path = spread[logical] = []
+            of_path.append((rank, mesh, entry.shards))
+        elif type(entry) not in _CONTAINERS and not getattr(entry, "replicated", False):
+            continue
+        known = shared.get(logical)
+        if known is None or rank < known.rank:
+            shared[logical] = SharedEntry(rank, entry)
+    return EntriesOfManyRanks(shared, {path: _by_mesh(of_path) for path, of_path in spread.items()})
+
+
+def _by_mesh(of_ranks: list[tuple[int, str, list[Shard]]]) -> dict[str, list[Shard]]:
+    found: dict[str, list[Shard]] = {}
+    for _, mesh, shards in sorted(of_ranks, key=itemgetter(0)):
+        found.setdefault(mesh, []).extend(shards)
+    return found
 
 
 class _Version(msgspec.Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +71,18 @@ def check_storage_options(storage_options: Mapping[str, Any] | None) -> None:
         raise ValueError(f"storage_options {sorted(storage_options)} are unknown: local storage has no options")
 
 
+def checked_globs(replicated: Sequence[str] | None) -> tuple[str, ...]:
+    """The globs of `Snapshot.take`.
+
+    Raises:
+        TypeError: one string, or something in it that is none.
+    """
+    globs = () if replicated is None else replicated
+    if isinstance(globs, str) or not all(isinstance(glob, str) for glob in globs):
+        raise TypeError(f"replicated={replicated!r}: expected a list of globs, such as ['model/**']")
+    return tuple(globs)
+
+
 def check_single_process(pg: Any) -> None:
     """Refuses process groups of several ranks.
 
@@ -82,6 +94,6 @@ def check_single_process(pg: Any) -> None:
         ranks = distributed.get_world_size(pg)
         if ranks > 1:
             raise UnsupportedError(
-                f"the process group has {ranks} ranks; this release takes and restores snapshots "
-                "of single-process programs only"
+                f"the process group has {ranks} ranks; catalogs, state managers and scenarios are for programs of one "
+                "process: use Snapshot.take and Snapshot.restore, which all ranks call"
             )

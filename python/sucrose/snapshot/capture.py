@@ -12,6 +12,7 @@ from sucrose.engine import Engine
 from sucrose.errors import UnsupportedError
 from sucrose.snapshot.flatten import FlatState, encode_key, flatten
 from sucrose.snapshot.rng_state import RNGState
+from sucrose.snapshot.sharding import ShardedValue, add_shards, sharded_value
 from sucrose.snapshot.tensors import (
     Kind,
     Memory,
@@ -26,7 +27,7 @@ PrepareTensor = Callable[[str, torch.Tensor, bool], torch.Tensor]
 """(logical path without the rank, tensor, False) to the tensor that is saved in its place."""
 
 RANK = 0
-"""The one rank of a single-process program."""
+"""The one rank of a program that is alone."""
 
 
 @dataclass(slots=True)
@@ -34,14 +35,24 @@ class CapturedState:
     """A state that is ready to be planned."""
 
     flat: FlatState
+    rank: int = RANK
+    """All paths begin with it."""
     dense: dict[str, Memory] = field(default_factory=dict)
     """Tensors to be written by their bytes, by logical path."""
     aliases: dict[str, str] = field(default_factory=dict)
     """Tensors whose bytes are those of another path: tied weights are stored once."""
     pickled_tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    dumped: dict[str, bytes] = field(default_factory=dict)
+    """Files of objects, as far as they were looked at already."""
+    sharded: dict[str, ShardedValue] = field(default_factory=dict)
+    """Tensors that are spread over ranks, by logical path; this rank's shards are among `dense`."""
+    shard_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What the shards of each of them are called there, in their order."""
 
 
-def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None, engine: Engine) -> CapturedState:
+def capture(
+    app_state: Mapping[str, Any], prepare: PrepareTensor | None, engine: Engine, rank: int = RANK
+) -> CapturedState:
     """Takes the state dicts of a checked `app_state`, to be written by `engine`.
 
     The random generators' state comes first, and is set back to that at the end: state_dict()
@@ -54,10 +65,10 @@ def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None, engine:
     before = generators.state_dict()
     try:
         for key, _ in rng:
-            flatten(before, f"{RANK}/{encode_key(key)}", flat)
+            flatten(before, f"{rank}/{encode_key(key)}", flat)
         for key, stateful in others:
-            flatten(stateful.state_dict(), f"{RANK}/{encode_key(key)}", flat)
-        captured = CapturedState(flat)
+            flatten(stateful.state_dict(), f"{rank}/{encode_key(key)}", flat)
+        captured = CapturedState(flat, rank)
         _sort_tensors(captured, prepare, engine)
     finally:
         generators.load_state_dict(before)
@@ -65,10 +76,15 @@ def capture(app_state: Mapping[str, Any], prepare: PrepareTensor | None, engine:
 
 
 def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None, engine: Engine) -> None:
+    spread: list[tuple[str, ShardedValue]] = []
     for path, given in captured.flat.tensors:
         tensor = given if prepare is None else prepare(path.partition("/")[2], given, False)
         memory = plain_memory(tensor)
         if memory is None:
+            value = sharded_value(tensor, path)
+            if value is not None:
+                spread.append((path, value))
+                continue
             kind = kind_of(tensor, path)
             if kind is Kind.PICKLED:
                 captured.pickled_tensors[path] = without_spare_storage(tensor)
@@ -81,11 +97,13 @@ def _sort_tensors(captured: CapturedState, prepare: PrepareTensor | None, engine
             captured.pickled_tensors[path] = torch.empty(tensor.shape, dtype=tensor.dtype)
             continue
         captured.dense[path] = memory
+    for path, value in spread:  # last: their names depend on what others are called
+        add_shards(captured, path, value, engine)
     addresses = {memory.address for memory in captured.dense.values()}
     if 0 in addresses:
         _refuse_freed(captured)
     if len(addresses) < len(captured.dense):
-        _find_aliases(captured)
+        find_aliases(captured)
 
 
 def _refuse_freed(captured: CapturedState) -> None:
@@ -98,7 +116,9 @@ def _refuse_freed(captured: CapturedState) -> None:
             )
 
 
-def _find_aliases(captured: CapturedState) -> None:
+def find_aliases(captured: CapturedState) -> None:
+    """Notes which of the dense tensors are the same bytes as another, which comes before them."""
+    captured.aliases.clear()
     first_at: dict[object, str] = {}
     for path, memory in captured.dense.items():
         first = first_at.setdefault(_identity(memory), path)

@@ -27,7 +27,7 @@ from sucrose.snapshot.thread_start import start_thread
 
 if TYPE_CHECKING:
     from sucrose.formats.manifest import SnapshotMetadata
-    from sucrose.snapshot.take import StartedTake
+    from sucrose.snapshot.started_take import StartedTake
     from sucrose.snapshot.take_stats import TakeStats
 
 _LOOK_AROUND_S = 0.1  # between looks at takes that are not the first
@@ -50,7 +50,7 @@ class QueuedTake:
         """Somebody wants it to be; whether that comes in time is seen in the end."""
         self.waiters: deque[threading.Lock] = deque()
         """Held locks of threads that wait for the end."""
-        self.outcome: tuple[SnapshotMetadata, TakeStats] | None = None
+        self.outcome: tuple[SnapshotMetadata | None, TakeStats] | None = None
         self.error: Exception | None = None
 
     @property
@@ -91,7 +91,7 @@ class CommitQueue:
         queued.is_cancelled = True
         take = queued.take
         if take is not None:
-            take.writes.cancel()
+            take.cancel(_cancelled(queued))
             if not queued.was_added:  # its caller was interrupted before, or perhaps just after, adding it
                 self._takes.append(queued)
 
@@ -202,14 +202,15 @@ class CommitQueue:
 
     def _discard(self, queued: QueuedTake) -> None:
         assert queued.take is not None  # only the thread at work ends takes
-        queued.take.abandon()
-        self._end(queued, error=_cancelled(queued))
+        error = _cancelled(queued)
+        queued.take.abandon(error)
+        self._end(queued, error=error)
 
     def _end(
         self,
         queued: QueuedTake,
         *,
-        outcome: tuple[SnapshotMetadata, TakeStats] | None = None,
+        outcome: tuple[SnapshotMetadata | None, TakeStats] | None = None,
         error: Exception | None = None,
     ) -> None:
         assert queued.take is not None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sucrose.formats.index import DIGEST_NAME
 from sucrose.snapshot.progress import MAX_UNDER_WAY, ProgressBar, cancel_and_wait, ends_within
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sucrose.engine import Encoding, Engine, Extents, Staging, WriteResult, WriteTicket
 
+_LOOK_UP_S = 0.5
 _STAGING_MODES = ("none", "device", "host", "blocking")  # the later, the longer the caller waits
 
 
@@ -19,7 +21,7 @@ class DataWrites:
     """Writes under way, and the results of those that have ended, in the order of submission.
 
     `submit`, `wait_safe`, `wait` and `cancel_and_wait` belong to one thread at a time; the other
-    methods may be called from any.
+    methods may be called from any. Whoever waits calls `alive` now and then, which may raise.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class DataWrites:
         durable: bool,
         staging: Staging | None,
         show_progress: bool | None,
+        alive: Callable[[], None],
         digest_kind: str = DIGEST_NAME,
     ) -> None:
         self.results: list[WriteResult] = []
@@ -36,7 +39,8 @@ class DataWrites:
         self._durable = durable
         self._staging = staging
         self._digest_kind = digest_kind
-        self._bar = ProgressBar("saving", show_progress)
+        self._alive = alive
+        self._bar = ProgressBar("saving", show_progress, alive)
         # Replaced as a whole and never changed, so that other threads see tickets and bytes that
         # belong together.
         self._state: tuple[tuple[WriteTicket, ...], int] = ((), 0)
@@ -61,8 +65,8 @@ class DataWrites:
     def wait_safe(self) -> None:
         """Blocks until the sources may be changed. A write that has failed is told of by `wait`."""
         for ticket in self._state[0]:
-            with suppress(OSError):
-                ticket.wait_safe()
+            while not _is_safe_within(ticket, _LOOK_UP_S):
+                self._alive()
         self.release_staged()
 
     def release_staged(self) -> bool:
@@ -78,6 +82,7 @@ class DataWrites:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while under_way := self._state[0]:
             if deadline is not None and not ends_within(under_way[0], max(0.0, deadline - time.monotonic())):
+                self._bar.update(under_way)
                 return False
             self._take_oldest()
         self._bar.close()
@@ -112,6 +117,16 @@ class DataWrites:
             self._modes.add(under_way[0].staging())
         self.results.append(result)
         self._state = (under_way[1:], ended_nbytes + result.nbytes)
+
+
+def _is_safe_within(ticket: WriteTicket, timeout_s: float) -> bool:
+    try:
+        ticket.wait_safe(timeout_s)
+    except TimeoutError as error:
+        return error.errno is not None  # the storage's own time-out has ended the write
+    except OSError:
+        pass
+    return True
 
 
 def _release(ticket: WriteTicket) -> bool:

@@ -35,7 +35,7 @@ class PendingSnapshot:
         tensor([1., 1., 1.])
     """
 
-    def __init__(self, queued: QueuedTake, refer: Callable[[SnapshotMetadata, TakeStats], Snapshot]) -> None:
+    def __init__(self, queued: QueuedTake, refer: Callable[[SnapshotMetadata | None, TakeStats], Snapshot]) -> None:
         self.path = queued.path
         self._queued = queued
         self._refer = refer

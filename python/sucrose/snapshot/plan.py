@@ -22,11 +22,10 @@ from sucrose.formats.manifest import (
 )
 from sucrose.formats.safetensors import HeaderEntry, encode_header, entry_nbytes_bound
 from sucrose.options import Options
-from sucrose.snapshot.capture import RANK, CapturedState
+from sucrose.snapshot.capture import CapturedState
 from sucrose.snapshot.encoding import encoding_of, group_nbytes
 from sucrose.snapshot.tensors import DTYPE_NAMES, ITEMSIZES, Memory
 
-_PREFIX = len(f"{RANK}/")  # of a path; names in data files have none
 _HEADER_BUDGET_NBYTES = MAX_HEADER_NBYTES * 9 // 10
 
 
@@ -96,12 +95,14 @@ def plan_data_files(
     dense, aliases = captured.dense, captured.aliases
     paths = [path for path in dense if path not in aliases] if aliases else list(dense)
     paths = [paths[index] for index in order_by_alignment([ITEMSIZES[dense[path].dtype] for path in paths])]
-    headers = [_header_entry(path, dense[path]) for path in paths]
+    prefix = len(f"{captured.rank}/")  # of a path; names in data files have none
+    headers = [_header_entry(path[prefix:], dense[path]) for path in paths]
     entries: dict[str, Entry] = {}
     files: list[DataFile] = []
     remaining = iter(paths)
     for chosen in split_into_files(headers, max_file_nbytes=options.max_file_nbytes):
-        file = _data_file(len(files), chosen, list(islice(remaining, len(chosen))), dense, compression)
+        name = f"data/{captured.rank}_{len(files)}.safetensors"
+        file = _data_file(name, chosen, list(islice(remaining, len(chosen))), dense, compression)
         files.append(file)
         serializer = BUFFER_PROTOCOL if compression is None else BUFFER_PROTOCOL_ZSTD
         begin = len(file.header)
@@ -110,7 +111,7 @@ def plan_data_files(
             entries[path] = TensorEntry(file.name, serializer, header.dtype, header.shape, False, (begin, end))
             begin = end
     for path, first in aliases.items():
-        header = _header_entry(path, dense[path])
+        header = _header_entry(path[prefix:], dense[path])
         stored = entries[first]
         assert isinstance(stored, TensorEntry)
         entries[path] = msgspec.structs.replace(stored, dtype=header.dtype, shape=header.shape)
@@ -120,13 +121,12 @@ def plan_data_files(
 
 
 def _data_file(
-    number: int,
+    name: str,
     headers: Sequence[HeaderEntry],
     paths: list[str],
     dense: Mapping[str, Memory],
     compression: Compression | None,
 ) -> DataFile:
-    name = f"data/{RANK}_{number}.safetensors"
     header = encode_header(headers)
     if compression is None:
         return DataFile(name, header, paths, None)
@@ -134,8 +134,8 @@ def _data_file(
     return DataFile(f"{name}.zst", header, paths, encoding_of(compression, len(header), tensors))
 
 
-def _header_entry(path: str, memory: Memory) -> HeaderEntry:
-    return HeaderEntry(path[_PREFIX:], DTYPE_NAMES[memory.dtype], list(memory.tensor.shape), memory.nbytes)
+def _header_entry(name: str, memory: Memory) -> HeaderEntry:
+    return HeaderEntry(name, DTYPE_NAMES[memory.dtype], list(memory.tensor.shape), memory.nbytes)
 
 
 def _in_chunks(entry: Entry, max_chunk_nbytes: int) -> Entry:

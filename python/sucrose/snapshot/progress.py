@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,9 @@ _PATIENCE_S = 2.0
 _REFRESH_S = 0.1
 
 
-def wait_showing_progress(tickets: Iterable[Any], description: str, *, show: bool | None) -> list[Any]:
+def wait_showing_progress(
+    tickets: Iterable[Any], description: str, *, show: bool | None, alive: Callable[[], None]
+) -> list[Any]:
     """Waits for all `tickets` and returns their results, in order.
 
     Args:
@@ -24,13 +26,14 @@ def wait_showing_progress(tickets: Iterable[Any], description: str, *, show: boo
             `MAX_UNDER_WAY` before the oldest has ended.
         description: what stands before the bar.
         show: a bar always, never, or (None) on a terminal after two seconds.
+        alive: called now and then meanwhile; may raise, too.
 
     Raises:
         OSError: the first ticket that failed, once none is running any more.
     """
     results: list[Any] = []
     under_way: deque[Any] = deque()
-    bar = ProgressBar(description, show)
+    bar = ProgressBar(description, show, alive)
 
     def wait_for_oldest() -> None:
         results.append(bar.wait(under_way))
@@ -73,10 +76,11 @@ def ends_within(ticket: Any, timeout_s: float) -> bool:
 
 
 class ProgressBar:
-    """Appears once somebody has waited long enough."""
+    """Appears once somebody has waited long enough. Calls `alive` now and then."""
 
-    def __init__(self, description: str, show: bool | None) -> None:
+    def __init__(self, description: str, show: bool | None, alive: Callable[[], None]) -> None:
         self._description = description
+        self._alive = alive
         self._show = sys.stderr.isatty() if show is None else show
         self._deadline = time.monotonic() + (_PATIENCE_S if show is None else 0.0)
         self._bar: Any = None
@@ -85,10 +89,10 @@ class ProgressBar:
     def wait(self, under_way: Sequence[Any]) -> Any:
         """Waits for the first of the tickets, which is not to come again, and returns its result."""
         ticket = under_way[0]
+        while not ends_within(ticket, _REFRESH_S):
+            self.update(under_way)
         if self._show:
-            while not ends_within(ticket, _REFRESH_S):
-                self._update(under_way)
-            self._update(under_way)
+            self.update(under_way)
             self._ended_nbytes += ticket.progress()[1]
         return ticket.wait()
 
@@ -97,9 +101,11 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
 
-    def _update(self, under_way: Sequence[Any]) -> None:
+    def update(self, under_way: Sequence[Any]) -> None:
+        """Shows how far the tickets are, if anything is to be shown."""
+        self._alive()
         if self._bar is None:
-            if time.monotonic() < self._deadline:
+            if not self._show or time.monotonic() < self._deadline:
                 return
             from tqdm.auto import tqdm
 

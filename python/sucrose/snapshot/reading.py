@@ -2,18 +2,18 @@
 
 A `ReadBatch` collects what is wanted, then reads it at once. Pieces go straight into the tensors'
 memory where the engine can write there; where it cannot (a device that it does not reach, another
-dtype, overlapping elements) they go through a temporary tensor and `Tensor.copy_`.
+dtype) they go through temporary memory, a block at a time, and `Tensor.copy_`.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappush, heapreplace
+from itertools import chain
 from operator import attrgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import torch
 
 from sucrose.engine import CHUNK_NBYTES, CorruptChunk, Engine, ReadTicket
@@ -21,27 +21,38 @@ from sucrose.errors import CorruptionError
 from sucrose.formats.index import DIGEST_NAME, FileRecord, SnapshotIndex
 from sucrose.formats.limits import MAX_READS_OF_BASE
 from sucrose.formats.manifest import TensorEntry
+from sucrose.snapshot.chunk_damage import chunk_damage
 from sucrose.snapshot.progress import wait_showing_progress
 from sucrose.snapshot.records import stored_chunks
+from sucrose.snapshot.regions import (
+    MIN_ROW_NBYTES,
+    Piece,
+    Rows,
+    extents_of_regions,
+    grouped,
+    row_major,
+    rows_of_box,
+)
+from sucrose.snapshot.staged_reads import StagedBlock, blocks_of_box, blocks_of_tensor, submitted
 from sucrose.snapshot.tensors import (
     DTYPES,
+    ITEMSIZES,
     Memory,
     destination_memory,
-    empty_like_entry,
     extents_of,
 )
 from sucrose.storage import LocalDirectory
 
+if TYPE_CHECKING:
+    from sucrose.snapshot.sharding import Box
 
-class _Piece(msgspec.Struct, gc=False):
-    begin: int
-    memory: Memory
-    key: str
+_FEW_ROWS = 1 << 16
+"""That are listed even where they are short."""
 
 
 class _Request(NamedTuple):
     location: str
-    pieces: list[_Piece]
+    pieces: list[Piece | Rows]
     file_nbytes: int
     record: FileRecord | None
 
@@ -65,7 +76,8 @@ class ReadBatch:
         self._verify = verify
         self._show_progress = show_progress
         self._max_inflight_nbytes = max_inflight_nbytes
-        self._pieces: dict[str, list[_Piece]] = {}
+        self._pieces: dict[str, list[Piece | Rows]] = {}
+        self._staged: list[Iterator[StagedBlock]] = []
         self._afterwards: list[Callable[[], object]] = []
         self._only_fresh = True
         self._unclaimed: dict[str, int] = {}
@@ -116,30 +128,53 @@ class ReadBatch:
         dtype = DTYPES[entry.dtype]
         memory = destination_memory(into, self._engine) if into.dtype == dtype else None
         if memory is None:
-            temporary = empty_like_entry(dtype, entry.shape, key)
-            memory = destination_memory(temporary, self._engine)
-            assert memory is not None  # it is new, contiguous and on the host
-            self._afterwards.append(lambda: into.copy_(temporary))
-            fresh = True
-        self.add_memory(entry, memory, key, fresh=fresh)
+            begin = 0 if entry.byte_range is None else entry.byte_range[0]
+            self._staged.append(blocks_of_tensor(entry.location, begin, dtype, into.detach(), key))
+            self.nbytes += into.numel() * ITEMSIZES[dtype]
+        else:
+            self.add_memory(entry, memory, key, fresh=fresh)
+
+    def add_box(self, entry: TensorEntry, box: Box, into: torch.Tensor, key: str) -> None:
+        """Reads a part of `entry`, into a tensor that has the part's shape.
+
+        Args:
+            entry: has `buffer_protocol`, and passed `check_entry`.
+            box: within the entry's tensor; not empty.
+            into: as for `add`.
+            key: logical path, for messages.
+        """
+        dtype = DTYPES[entry.dtype]
+        strides = row_major(entry.shape, ITEMSIZES[dtype])
+        begin = 0 if entry.byte_range is None else entry.byte_range[0]
+        begin += sum(offset * stride for offset, stride in zip(box.offsets, strides, strict=True))
+        self.nbytes += into.numel() * ITEMSIZES[dtype]
+        memory = destination_memory(into, self._engine) if into.dtype == dtype else None
+        if memory is not None:
+            found = rows_of_box(begin, strides, memory, key)
+            if isinstance(found, Piece) or found.row_nbytes >= MIN_ROW_NBYTES or found.count <= _FEW_ROWS:
+                self._add(entry.location, found, fresh=False)
+                return
+        self._staged.append(blocks_of_box(entry.location, begin, strides, dtype, into.detach(), key))
 
     def add_memory(self, entry: TensorEntry, memory: Memory, key: str, *, fresh: bool) -> None:
         """Like `add`, for memory that takes the bytes as they are."""
         begin = 0 if entry.byte_range is None else entry.byte_range[0]
-        piece = _Piece(begin, memory, key)
-        pieces = self._pieces.get(entry.location)
+        self._add(entry.location, Piece(begin, memory, key), fresh=fresh)
+        self.nbytes += memory.nbytes
+
+    def _add(self, location: str, piece: Piece | Rows, *, fresh: bool) -> None:
+        pieces = self._pieces.get(location)
         if pieces is None:
-            self._pieces[entry.location] = [piece]
+            self._pieces[location] = [piece]
         else:
             pieces.append(piece)
         self._only_fresh &= fresh
-        self.nbytes += memory.nbytes
 
     def copy_afterwards(self, loaded: torch.Tensor, into: torch.Tensor) -> None:
         """Copies a tensor that is in memory already into `into`, when the rest is read."""
         self._afterwards.append(lambda: into.copy_(loaded))
 
-    def read(self) -> None:
+    def read(self, alive: Callable[[], None] = lambda: None) -> None:
         """Reads everything that was added.
 
         Raises:
@@ -148,11 +183,13 @@ class ReadBatch:
         """
         _keep_last_writers(self._pieces)
         requests = [
-            self._checked_request(location, wave)
+            self._checked_request(location, group)
             for location, pieces in self._pieces.items()
             for wave in _without_overlaps(pieces)
+            for group in grouped(wave)
         ]
-        results = wait_showing_progress(map(self._submit, requests), "restoring", show=self._show_progress)
+        tickets = chain(map(self._submit, list(requests)), self._submitted_staged(requests))
+        results = wait_showing_progress(tickets, "restoring", show=self._show_progress, alive=alive)
         for request, result in zip(requests, results, strict=True):
             if result.corrupt:
                 raise self._corruption(request.location, request.pieces, result.corrupt[0])
@@ -160,11 +197,22 @@ class ReadBatch:
             for copy in self._afterwards:
                 copy()
 
-    def _checked_request(self, location: str, pieces: list[_Piece]) -> _Request:
+    def _submitted_staged(self, requests: list[_Request]) -> Iterator[Any]:
+        """Tickets of the staged blocks, which are added to `requests` as they are submitted."""
+
+        def submit(block: StagedBlock, temporary: torch.Tensor) -> ReadTicket:
+            memory = destination_memory(temporary, self._engine)
+            assert memory is not None  # it is new, contiguous and on the host
+            requests.append(self._checked_request(block.location, [block.piece(memory)]))
+            return self._submit(requests[-1])
+
+        return submitted(chain.from_iterable(self._staged), submit)
+
+    def _checked_request(self, location: str, pieces: list[Piece | Rows]) -> _Request:
         """Finds what can be found wrong before the first byte is read."""
         record = self._record(location)
         last = pieces[-1]  # in file order, without overlaps
-        file_nbytes = self._file_nbytes(location, record, needed=last.begin + last.memory.nbytes, key=last.key)
+        file_nbytes = self._file_nbytes(location, record, needed=last.end, key=last.key)
         return _Request(location, pieces, file_nbytes, record)
 
     def _record(self, location: str) -> FileRecord | None:
@@ -178,10 +226,15 @@ class ReadBatch:
 
     def _submit(self, request: _Request) -> ReadTicket:
         record = request.record
+        if any(type(piece) is Rows for piece in request.pieces):
+            offsets, extents = extents_of_regions(request.pieces)
+        else:
+            offsets = array("Q", [piece.begin for piece in request.pieces])
+            extents = extents_of([piece.memory for piece in request.pieces])
         return self._engine.read(
             self._storage.path_of(request.location),
-            array("Q", [piece.begin for piece in request.pieces]),
-            extents_of([piece.memory for piece in request.pieces]),
+            offsets,
+            extents,
             file_nbytes=request.file_nbytes,
             digests=record.packed_digests() if record and self._verify else b"",
             stored=stored_chunks(record),
@@ -209,25 +262,24 @@ class ReadBatch:
             )
         return nbytes
 
-    def _corruption(self, location: str, pieces: list[_Piece], chunk: CorruptChunk) -> CorruptionError:
+    def _corruption(self, location: str, pieces: list[Piece | Rows], chunk: CorruptChunk) -> CorruptionError:
         path = self._storage.path_of(location)
         begin = chunk.index * CHUNK_NBYTES
         end = begin + CHUNK_NBYTES
         key = next(
-            (p.key for p in pieces if p.begin < end and begin < p.begin + p.memory.nbytes),
+            (p.key for p in pieces if p.begin < end and begin < p.end),
             pieces[0].key,
         )
         return CorruptionError(
-            f"chunk {chunk.index} of {key!r} in {path}: digest {chunk.found} != {chunk.expected} "
-            f"at offset {begin}. The file was changed after the snapshot was committed; restore "
-            "an older snapshot, and see Snapshot.verify() for what else is damaged",
+            f"{chunk_damage(chunk, f'{key!r} in {path}', offset=begin)}. The file was changed after the snapshot was "
+            "committed; restore an older snapshot, and see Snapshot.verify() for what else is damaged",
             path=path,
             key=key,
             offset=begin,
         )
 
 
-def _keep_last_writers(pieces: dict[str, list[_Piece]]) -> None:
+def _keep_last_writers(pieces: dict[str, list[Piece | Rows]]) -> None:
     """Of pieces for the same memory only the last stays, as in load_state_dict.
 
     Tied tensors share memory, and what was not tied when it was saved must not come out mixed.
@@ -235,26 +287,22 @@ def _keep_last_writers(pieces: dict[str, list[_Piece]]) -> None:
     count = sum(map(len, pieces.values()))
     if len({piece.memory.address for of_file in pieces.values() for piece in of_file}) == count:
         return
-    writers = {
-        (p.memory.device, p.memory.address, p.memory.nbytes, p.memory.strides): p
-        for of_file in pieces.values()
-        for p in of_file
-    }
+    writers = {piece.target: piece for of_file in pieces.values() for piece in of_file}
     if len(writers) < count:
         kept = set(map(id, writers.values()))
         for of_file in pieces.values():
             of_file[:] = [piece for piece in of_file if id(piece) in kept]
 
 
-def _without_overlaps(pieces: list[_Piece]) -> list[list[_Piece]]:
+def _without_overlaps(pieces: list[Piece | Rows]) -> list[list[Piece | Rows]]:
     """Groups of pieces, each in file order and without overlaps: the engine reads a byte once.
 
     Tied tensors that are restored into separate ones take several groups.
     """
-    waves: list[list[_Piece]] = []
+    waves: list[list[Piece | Rows]] = []
     ends: list[tuple[int, int]] = []  # of the waves, a heap: where each ends, and its number
     for piece in sorted(pieces, key=attrgetter("begin")):
-        end = piece.begin + piece.memory.nbytes
+        end = piece.end
         if ends and ends[0][0] <= piece.begin:
             number = ends[0][1]
             heapreplace(ends, (end, number))

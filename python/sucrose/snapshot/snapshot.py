@@ -14,11 +14,13 @@ from sucrose.engine import get_engine
 from sucrose.errors import ConfigError, CorruptionError, UnsupportedError
 from sucrose.formats.index import INDEX_FILE, SnapshotIndex
 from sucrose.formats.manifest import METADATA_FILE, Entry, SnapshotMetadata
+from sucrose.formats.signature import SIGNATURE_FILE
 from sucrose.formats.signing_keys import SIGNING_KEY, Signer, SigningKey
+from sucrose.ranks import Ranks
 from sucrose.snapshot.allocation import collector_paused
-from sucrose.snapshot.arguments import check_single_process, check_storage_options
+from sucrose.snapshot.arguments import check_storage_options, checked_globs
 from sucrose.snapshot.authenticity import check_verify, signer_of
-from sucrose.snapshot.capture import RANK, PrepareTensor
+from sucrose.snapshot.capture import PrepareTensor
 from sucrose.snapshot.contents import load_metadata, load_stored_object
 from sucrose.snapshot.entries import find_entry
 from sucrose.snapshot.flatten import encode_key
@@ -26,8 +28,9 @@ from sucrose.snapshot.incremental.bases import base_paths, check_bases
 from sucrose.snapshot.incremental.flattening import flatten_snapshot
 from sucrose.snapshot.pending import PendingSnapshot
 from sucrose.snapshot.reading import ReadBatch
-from sucrose.snapshot.restore import RestoreReport, StateReader, restore_app_state
+from sucrose.snapshot.restore import RestoreReport, restore_app_state
 from sucrose.snapshot.signing import sign_snapshot
+from sucrose.snapshot.state_reader import StateReader
 from sucrose.snapshot.stateful import AppState, check_app_state
 from sucrose.snapshot.take_request import TakeRequest, async_take, take
 from sucrose.snapshot.take_stats import TakeStats
@@ -66,7 +69,7 @@ class Snapshot:
 
         Args:
             path: directory, optionally as ``fs://`` URL.
-            pg: process group of the ranks that use the snapshot; single-process use needs none.
+            pg: process group of the ranks that restore it together; the default group where it is None.
             storage_options: for the storage; the local one has none.
             signing_key: the snapshot is read only where it is signed with this key, or with any of several; left
                 out it is what `SUCROSE_SIGNING_KEY` says, and without that signatures are not looked at.
@@ -81,8 +84,8 @@ class Snapshot:
         self._stats: TakeStats | None = None
         self._bases_are_checked = False
         self._signer = signer_of(signing_key)
+        self._pg = pg
         check_storage_options(storage_options)
-        check_single_process(pg)
 
     @classmethod
     def take(
@@ -90,7 +93,7 @@ class Snapshot:
         path: str | os.PathLike[str],
         app_state: AppState,
         pg: Any = None,
-        replicated: list[str] | None = None,  # noqa: ARG003  # means nothing with one rank
+        replicated: list[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         _custom_tensor_prepare_func: PrepareTensor | None = None,
         *,
@@ -107,11 +110,17 @@ class Snapshot:
         The snapshot appears at `path` in one instant, complete: an error, a crash or a power cut
         leaves what was there before. Random generators are left as they were.
 
+        Where `torch.distributed` is set up, all ranks of the group call this together, and it is one snapshot: each
+        writes its part, and either all of them return or all raise. See docs/distributed.md.
+
         Args:
-            path: directory to create, optionally as ``fs://`` URL; its parents are created too.
+            path: directory to create, optionally as ``fs://`` URL; its parents are created too. On several ranks it is
+                on storage that they share; rank 0's counts.
             app_state: names to statefuls; at most one `RNGState`.
-            pg: process group; single-process use needs none.
-            replicated: globs of values that are equal on all ranks; with one rank all are.
+            pg: process group of the ranks that take part; the default group where it is None.
+            replicated: globs of paths as in ``"model/**"``, for values that are the same on all ranks: they are
+                written once, and any number of ranks restores them. Only globs that all ranks give count.
+                `DistributedDataParallel` modules need none.
             storage_options: for the storage; the local one has none.
             _custom_tensor_prepare_func: called with (logical path, tensor, False) for every tensor;
                 what it returns is written in its place.
@@ -138,6 +147,7 @@ class Snapshot:
             CorruptionError: the base is damaged.
             NotDurableError: the snapshot is at `path`, but its folder could not be fsynced. What it has
                 replaced is kept beside it, under a hidden name that the message tells.
+            RankError: another rank has failed, or is silent; nothing was committed.
             OSError: writing failed; nothing was committed.
         """
         reference = cls(path, pg, storage_options, signing_key=signing_key)
@@ -156,7 +166,10 @@ class Snapshot:
                     compression=compression,
                     signer=reference._signer,
                     progress=progress,
-                )
+                    is_collective=True,
+                    replicated=checked_globs(replicated),
+                ),
+                reference._go_to,
             )
         )
 
@@ -166,7 +179,7 @@ class Snapshot:
         path: str | os.PathLike[str],
         app_state: AppState,
         pg: Any = None,
-        replicated: list[str] | None = None,  # noqa: ARG003  # means nothing with one rank
+        replicated: list[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         _custom_tensor_prepare_func: PrepareTensor | None = None,
         *,
@@ -187,8 +200,8 @@ class Snapshot:
         Args:
             path: as for `take`, and so are the others.
             app_state: names to statefuls; may be changed, resized and freed afterwards.
-            pg: process group.
-            replicated: globs of values that are equal on all ranks.
+            pg: process group; its ranks go on agreeing behind the program's back, through the group's store only.
+            replicated: globs of values that are the same on all ranks.
             storage_options: for the storage.
             _custom_tensor_prepare_func: called before this returns.
             durable: fsync everything before the commit.
@@ -221,8 +234,11 @@ class Snapshot:
                 fingerprints=fingerprints,
                 compression=compression,
                 signer=reference._signer,
+                is_collective=True,
+                replicated=checked_globs(replicated),
             ),
             reference._committed,
+            reference._go_to,
         )
 
     def restore(
@@ -238,7 +254,10 @@ class Snapshot:
         """Restores `app_state` in place, from this snapshot.
 
         Tensors are read straight into the memory of the program's own. All shapes, dtypes and keys
-        are checked before the first byte is changed.
+        are checked before the first byte is changed, on all ranks.
+
+        Where `torch.distributed` is set up, all ranks of the group call this together. They may be more or fewer than
+        those that have taken the snapshot, and tensors may be spread over them in another way.
 
         Args:
             app_state: all or some of the names that were saved.
@@ -254,12 +273,16 @@ class Snapshot:
             RuntimeError: a name in `app_state` is not in the snapshot.
             StateMismatchError: shapes, dtypes or keys differ; nothing was changed.
             UnsafeObjectError: an object needs `allow_pickle`; nothing was changed.
+            RankError: another rank has failed, or is silent. Nothing was changed where that was before the reading.
             CorruptionError: the snapshot is damaged; tensors may have been overwritten.
         """
-        check_app_state(app_state)
-        batch = self._batch(verify=verify, show_progress=progress)
-        reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=cast)
-        return restore_app_state(app_state, self.metadata, reader, batch, strict=strict, snapshot_path=self.path)
+        with Ranks.of(self._pg).begin("restoring a snapshot") as exchange:
+            check_app_state(app_state)
+            batch = self._batch(verify=verify, show_progress=progress if exchange.rank == 0 else False)
+            reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=cast)
+            return restore_app_state(
+                app_state, self.metadata, reader, batch, strict=strict, snapshot_path=self.path, exchange=exchange
+            )
 
     def read_object(
         self,
@@ -324,11 +347,13 @@ class Snapshot:
     def get_state_dict_for_key(self, key: str, *, verify: bool = True, allow_pickle: bool = False) -> dict[str, Any]:
         """The state dict of one stateful, in new CPU tensors; no target is needed.
 
+        On several ranks it is that of this one; the others need not call it.
+
         Raises:
             RuntimeError: `key` was not saved.
         """
         return self.read_object(  # type: ignore[no-any-return]  # a stateful's root is its dict
-            f"{RANK}/{encode_key(key)}", verify=verify, allow_pickle=allow_pickle
+            f"{Ranks.of(self._pg).rank}/{encode_key(key)}", verify=verify, allow_pickle=allow_pickle
         )
 
     def get_manifest(self) -> dict[str, Entry]:
@@ -363,7 +388,7 @@ class Snapshot:
         """Writes a snapshot of the same content that needs no other, and returns a reference to it.
 
         What this one refers to is copied, whatever it was compressed by uncompressed; memory for two pieces of 64 MiB
-        is all that it takes. Digests are compared on the way.
+        is all that it takes. Digests are compared on the way. Of several ranks one calls this.
 
         Args:
             target: where to; left out it takes the place of this one, in one instant.
@@ -420,7 +445,7 @@ class Snapshot:
             metadata = self.metadata
             index = self._load_index()
         except CorruptionError as error:
-            file = METADATA_FILE if METADATA_FILE in str(error.path) else INDEX_FILE
+            file = next((name for name in (METADATA_FILE, SIGNATURE_FILE) if name in str(error.path)), INDEX_FILE)
             problem = Problem(file=file, offset=None, keys=(), message=str(error))
             return VerifyReport(files=0, nbytes=0, seconds=0.0, problems=(problem,))
         if index is None:
@@ -433,7 +458,7 @@ class Snapshot:
         For snapshots that were taken without one, and to change keys: with the new one and the old one set, a
         signature by the old one is checked and replaced. Whoever signs a snapshot vouches for it. Unless it is signed
         with one of the keys already, all of its data is read, compared with its digests, and digested by SHA-256; the
-        index is replaced.
+        index is replaced. Of several ranks one calls this.
 
         Raises:
             ConfigError: no signing key is set.
@@ -457,7 +482,12 @@ class Snapshot:
         self._metadata = self._index = None
         sign_snapshot(self._storage, self._signer, self.path, get_engine())
 
-    def _committed(self, metadata: SnapshotMetadata, stats: TakeStats) -> Snapshot:
+    def _go_to(self, path: str) -> None:
+        """Refers to another path from here on: that of rank 0."""
+        self.path = path
+        self._storage = LocalDirectory(os.path.abspath(local_path(path)))
+
+    def _committed(self, metadata: SnapshotMetadata | None, stats: TakeStats) -> Snapshot:
         """A reference of its own to the snapshot that was just committed at this one's path."""
         snapshot = copy(self)
         snapshot._metadata = metadata  # noqa: SLF001 - of this class

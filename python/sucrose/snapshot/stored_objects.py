@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sucrose.engine import Engine
     from sucrose.formats.index import FileRecord
     from sucrose.snapshot.capture import CapturedState
-    from sucrose.storage import StagedDirectory
+    from sucrose.storage import JoinedDirectory, StagedDirectory
 
 
 @dataclass(slots=True)
@@ -28,14 +28,14 @@ class StoredObjects:
 
 
 def store_objects(
-    staged: StagedDirectory, captured: CapturedState, engine: Engine, digest_kind: str = DIGEST_NAME
+    staged: StagedDirectory | JoinedDirectory, captured: CapturedState, engine: Engine, digest_kind: str = DIGEST_NAME
 ) -> StoredObjects:
     """Equal objects share a file: optimizers bring many an equal None and tuple."""
     stored = StoredObjects()
     location_of: dict[bytes, str] = {}
 
     def store(path: str, value: Any) -> str:
-        data = dump_object(value, path)
+        data = captured.dumped.pop(path, None) or dump_object(value, path)
         digest = engine.digest(data, digest_kind)
         location = location_of.get(digest)
         if location is None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sucrose.compression import Compression
 from sucrose.engine import Engine, Staging, get_engine
 from sucrose.engine.host_memory import free_host_nbytes
+from sucrose.errors import UnsupportedError
+from sucrose.formats.index import DIGEST_NAME, SHA256_NAME
 from sucrose.options import Options, current_options
-from sucrose.snapshot.arguments import check_single_process, check_storage_options, check_target
+from sucrose.ranks import Exchange, Ranks
+from sucrose.snapshot.arguments import check_single_process, check_storage_options, check_target, checked_globs
 from sucrose.snapshot.authenticity import signer_of
+from sucrose.snapshot.collective.arguments import TakeArguments, agree_on_arguments
 from sucrose.snapshot.commit_queue import QueuedTake
 from sucrose.snapshot.pending import PendingSnapshot
 from sucrose.snapshot.process_end import COMMITS, commit_in_background
+from sucrose.snapshot.started_take import CommitTerms, StartedTake
 from sucrose.snapshot.stateful import AppState, check_app_state
-from sucrose.snapshot.take import StartedTake, start_take
+from sucrose.snapshot.take import TakeRanks, start_take
 from sucrose.storage import local_path
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from sucrose.snapshot.take_stats import TakeStats
 
 
+_LOOK_UP_S = 0.5  # while writes go on: to show the other ranks that they do
 _MOST_IN_BACKGROUND = 32
 """Each has a folder, a descriptor and memory; a program that saves faster than the disk waits for the disk."""
 
@@ -53,30 +59,47 @@ class TakeRequest:
     """Path of the snapshot that this one may refer to."""
     fingerprints: bool = False
     """Whether to store them without a base, too."""
+    is_collective: bool = False
+    """Whether all ranks of the group take part. Otherwise it has to be a group of one."""
+    replicated: Sequence[str] = ()
 
 
-def take(request: TakeRequest) -> tuple[SnapshotMetadata, TakeStats]:
-    """Writes and commits; `Snapshot.take` says what it raises."""
-    COMMITS.raise_untold()
+def take(
+    request: TakeRequest, agreed_path: Callable[[str], object] | None = None
+) -> tuple[SnapshotMetadata | None, TakeStats]:
+    """Writes and commits; `Snapshot.take` says what it raises.
+
+    Args:
+        request: what to do.
+        agreed_path: is told where the snapshot goes, where that is another path than this rank's.
+    """
     earlier = COMMITS.under_way()
     started = _start(request)
     try:
-        started.wait_written()
+        while not started.wait_written(_LOOK_UP_S):
+            pass
         for queued in earlier:
-            COMMITS.wait_ended(queued)
-    except BaseException:
-        started.abandon()
+            while not COMMITS.wait_ended(queued, _LOOK_UP_S):
+                started.alive()
+    except BaseException as error:
+        started.abandon(error)
         raise
+    _tell_path(request, started, agreed_path)
     return started.commit()
 
 
-def async_take(request: TakeRequest, refer: Callable[[SnapshotMetadata, TakeStats], Snapshot]) -> PendingSnapshot:
-    """Begins to write; `refer` makes what `PendingSnapshot.wait` returns."""
+def async_take(
+    request: TakeRequest,
+    refer: Callable[[SnapshotMetadata | None, TakeStats], Snapshot],
+    agreed_path: Callable[[str], object] | None = None,
+) -> PendingSnapshot:
+    """Begins to write; `refer` makes what `PendingSnapshot.wait` returns, and `agreed_path` is as for `take`."""
     under_way = COMMITS.under_way()
     if len(under_way) >= _MOST_IN_BACKGROUND:
         COMMITS.wait_ended(under_way[-_MOST_IN_BACKGROUND])
-    COMMITS.raise_untold()
-    queued = QueuedTake(_start(request, in_background=True), os.fspath(request.path))
+    started = _start(request, in_background=True)
+    _tell_path(request, started, agreed_path)
+    queued = QueuedTake(started, _path_of(request, started))
     try:
         commit_in_background(queued)
         return PendingSnapshot(queued, refer)
@@ -86,29 +109,79 @@ def async_take(request: TakeRequest, refer: Callable[[SnapshotMetadata, TakeStat
 
 
 def _start(request: TakeRequest, *, in_background: bool = False) -> StartedTake:
+    if not request.is_collective:
+        check_single_process(request.pg)
+    ranks = Ranks.of(request.pg)
+    exchange = ranks.begin("taking a snapshot")  # before anything that could fail on some ranks only
+    try:
+        return _start_with(request, ranks, exchange, in_background=in_background)
+    except BaseException as error:
+        exchange.fail(error)
+        exchange.close()
+        raise
+
+
+def _start_with(request: TakeRequest, ranks: Ranks, exchange: Exchange, *, in_background: bool) -> StartedTake:
+    COMMITS.raise_untold()
     check_app_state(request.app_state)
     check_storage_options(request.storage_options)
-    check_single_process(request.pg)
-    target = os.path.abspath(local_path(request.path))
-    check_target(target, request.overwrite)
     options = current_options()
+    fingerprints = _fingerprints(request, options, exchange)
+    signer = signer_of(request.signer)
+    own = TakeArguments(
+        target=os.path.abspath(local_path(request.path)),
+        replicated=checked_globs(request.replicated),
+        digest_kind=DIGEST_NAME if signer is None else SHA256_NAME,
+        is_durable=request.durable,
+    )
+    agreed = agree_on_arguments(exchange, own)
+    if exchange.rank == 0:
+        check_target(agreed.target, request.overwrite)
     engine = get_engine()
     return start_take(
-        target,
+        agreed.target,
         request.app_state,
         request.prepare,
+        ranks=TakeRanks(exchange=exchange, global_ranks=ranks.global_ranks, replicated=agreed.replicated),
+        terms=CommitTerms(
+            durable=agreed.is_durable,
+            overwrite=request.overwrite,
+            in_background=in_background,
+            digest_kind=agreed.digest_kind,
+            annex=request.annex,
+            signer=signer,
+        ),
         options=options,
         engine=engine,
-        durable=request.durable,
-        overwrite=request.overwrite,
         staging=_staging(options, engine) if in_background else None,
-        show_progress=request.progress,
-        annex=request.annex,
+        show_progress=request.progress if exchange.rank == 0 else False,
         compression=Compression.of(request.compression, options.compression),
-        signer=signer_of(request.signer),
         base=request.base,
-        fingerprints=request.fingerprints,
+        fingerprints=fingerprints,
     )
+
+
+def _fingerprints(request: TakeRequest, options: Options, exchange: Exchange) -> bool:
+    if exchange.world_size == 1:
+        return request.fingerprints or bool(options.fingerprints)
+    if request.base is not None or request.fingerprints:
+        raise UnsupportedError(
+            f"base= and fingerprints= are for takes on one rank, and these are {exchange.world_size}: what replicated "
+            "values and shards have been before lies with other ranks; take a whole snapshot, compressed perhaps"
+        )
+    return False
+
+
+def _path_of(request: TakeRequest, started: StartedTake) -> str:
+    """The path as the program has given it, or rank 0's where that is another."""
+    own = os.fspath(request.path)
+    return own if os.path.abspath(local_path(own)) == started.target else started.target
+
+
+def _tell_path(request: TakeRequest, started: StartedTake, agreed_path: Callable[[str], object] | None) -> None:
+    path = _path_of(request, started)
+    if agreed_path is not None and path != os.fspath(request.path):
+        agreed_path(path)
 
 
 def _staging(options: Options, engine: Engine) -> Staging:

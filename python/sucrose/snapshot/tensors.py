@@ -12,7 +12,7 @@ import ctypes
 import errno
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 import msgspec
@@ -51,15 +51,15 @@ def kind_of(tensor: torch.Tensor, key: str) -> Kind:
     """How to store the tensor at the logical path `key`.
 
     Raises:
-        UnsupportedError: it has no data (meta device, uninitialized), or belongs to many ranks.
+        UnsupportedError: it has no data (meta device, uninitialized, a collective's result).
     """
     if type(tensor) not in _PLAIN:
         if torch.nn.parameter.is_lazy(tensor):
             raise UnsupportedError(f"{key!r} is not initialized yet: run the module once before saving it", key=key)
         if type(tensor).__module__.startswith("torch.distributed"):
             raise UnsupportedError(
-                f"{key!r} is a {type(tensor).__name__}, one part of a tensor that is spread over "
-                "ranks; this release saves single-process state: gather it first",
+                f"{key!r} is a {type(tensor).__name__}, which belongs to a collective that is under way: wait for it "
+                "before saving it",
                 key=key,
             )
         if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
@@ -161,20 +161,28 @@ def extents_of(memories: Sequence[Memory], *, header: bytes = b"") -> Extents:
         memory = memories[index]
         on_devices |= memory.device != _HOST
         if memory.strides is not None:
-            extents.strided.append(
-                Strides(
-                    extent=first + index,
-                    shape=tuple(memory.tensor.shape),
-                    strides=memory.strides,
-                    itemsize=memory.tensor.element_size(),
-                )
-            )
+            extents.strided.append(strides_of(memory, first + index))
     if on_devices:
         extents.devices.extend([*[_HOST] * first, *[memory.device for memory in memories]])
-        devices = set(extents.devices) - {_HOST}
-        extents.streams.update((device, torch.cuda.current_stream(device).cuda_stream) for device in devices)
+        extents.streams.update(streams_of(extents.devices))
     extents.keep_alive.append(memories)
     return extents
+
+
+def strides_of(memory: Memory, extent: int) -> Strides:
+    """The layout of memory that is not contiguous, which is the extent of that number."""
+    assert memory.strides is not None
+    return Strides(
+        extent=extent,
+        shape=tuple(memory.tensor.shape),
+        strides=memory.strides,
+        itemsize=memory.tensor.element_size(),
+    )
+
+
+def streams_of(devices: Iterable[int]) -> dict[int, int]:
+    """The program's current stream on each of the devices that extents name."""
+    return {device: torch.cuda.current_stream(device).cuda_stream for device in set(devices) - {_HOST}}
 
 
 def _device_within_reach(tensor: torch.Tensor, engine: Engine) -> int | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 
 from sucrose.errors import ConfigError
+from sucrose.storage.joined import JoinedDirectory
 from sucrose.storage.local import LocalDirectory, StagedDirectory, make_parents, sync_directories
 
-__all__ = ["LocalDirectory", "StagedDirectory", "local_path", "make_parents", "sync_directories"]
+__all__ = ["JoinedDirectory", "LocalDirectory", "StagedDirectory", "local_path", "make_parents", "sync_directories"]
 
 
 def local_path(url: str | os.PathLike[str]) -> str:

@@ -131,8 +131,10 @@ class StagedDirectory(LocalDirectory):
     any two lines of whoever has it.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, is_shared: bool = False) -> None:
+        """Makes the directory; with `is_shared` other processes write in it, too (`JoinedDirectory`)."""
         self.target = os.path.abspath(target)
+        self._is_shared = is_shared
         self._parent, name = os.path.split(self.target)
         self._new_parents = make_parents(self._parent)
         self._lease: Lease | None = None
@@ -164,12 +166,7 @@ class StagedDirectory(LocalDirectory):
         """Creates a small file and returns its path; `commit` makes it durable."""
         path = self.create_path(name)
         self.small_nbytes += len(data)
-        try:
-            with open(path, "xb") as file:
-                file.write(data)
-        except OSError as error:
-            error.filename = path  # unknown to write and close
-            raise
+        write_new_file(path, data)
         return path
 
     def commit(
@@ -220,6 +217,8 @@ class StagedDirectory(LocalDirectory):
             if self._lease is not None:
                 self._lease.release()  # its descriptor may be the only one that there is for the removal
             _, remove, arguments, _ = removal
+            if self._is_shared:
+                self._move_away()
             remove(*arguments)
             self._keep()
 
@@ -239,6 +238,13 @@ class StagedDirectory(LocalDirectory):
             os.rmdir(self.root)  # without any descriptor left, rmtree could not
             raise
         return self._lease is not None
+
+    def _move_away(self) -> None:
+        """Others may be about to create files in here: once it is moved they find it no more, and it can be removed."""
+        moved = f"{self.root}.gone"
+        with suppress(OSError):
+            os.rename(self.root, moved)
+            _remove(moved, os.getpid())
 
     def _keep(self) -> None:
         """Leaves what is under either name to others."""
@@ -269,6 +275,16 @@ class StagedDirectory(LocalDirectory):
             error.filename,
             path=self.target,
         )
+
+
+def write_new_file(path: str, data: bytes) -> None:
+    """Creates a small file, not durable yet."""
+    try:
+        with open(path, "xb") as file:
+            file.write(data)
+    except OSError as error:
+        error.filename = path  # unknown to write and close
+        raise
 
 
 def _cut(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from sucrose.errors import ConfigError, UnsupportedError
 from sucrose.scenarios.checkpoints.taken_apart import TakenApart
 from sucrose.scenarios.record import RECORD_NAME, Record, encode_record
+from sucrose.snapshot.arguments import check_single_process
 from sucrose.snapshot.capture import RANK
 from sucrose.snapshot.pending import PendingSnapshot
 from sucrose.snapshot.snapshot import Snapshot
@@ -64,6 +65,7 @@ def read_snapshot(path: str, options: Mapping[str, Any]) -> dict[str, Any]:
             f"{', '.join(sorted(_OPTIONS))}",
             path=path,
         )
+    check_single_process(None)
     held = lease(path)
     try:
         snapshot = Snapshot(path)

@@ -1,0 +1,65 @@
+"""How a take went, for those ranks that did not commit it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sucrose.errors import NotDurableError, RankError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sucrose.ranks import Exchange
+    from sucrose.storage import JoinedDirectory
+
+logger = logging.getLogger(__name__)
+
+
+class _Outcome(msgspec.Struct):
+    """The snapshot is in place."""
+
+    not_durable: str = ""
+    """Why a power cut may undo that."""
+
+
+_decoder = msgspec.msgpack.Decoder(_Outcome)
+
+
+def tell_outcome(exchange: Exchange, error: NotDurableError | None = None) -> None:
+    """Tells all ranks that the snapshot is in place, and ends the exchange.
+
+    What fails from here on is no failure of it. Ranks that cannot be told look for themselves. Nothing is raised.
+    """
+    if exchange.world_size > 1:
+        try:
+            exchange.broadcast("outcome", msgspec.msgpack.encode(_Outcome("" if error is None else str(error))))
+        except RankError as lost:
+            logger.warning("the snapshot is committed, but not all ranks can be told: %s", lost)
+    exchange.close()
+
+
+def hear_outcome(exchange: Exchange, folder: JoinedDirectory, sync: Callable[[Sequence[str]], None] | None) -> None:
+    """Returns when rank 0 has committed.
+
+    Where rank 0 is lost it may have come that far: then its last step, the fsync of the folder, is done here.
+
+    Raises:
+        NotDurableError: the snapshot is in place, and a power cut may undo that.
+        RankError: nothing was committed, as far as can be seen.
+    """
+    try:
+        not_durable = _decoder.decode(exchange.broadcast("outcome", None)).not_durable
+    except RankError:
+        if not folder.is_in_place():
+            raise
+        logger.warning("%s is committed, though rank 0 could not tell so", folder.target)
+        not_durable = ""
+        if sync is not None:
+            sync([os.path.dirname(folder.target)])
+    if not_durable:
+        raise NotDurableError(errno.EIO, f"rank 0: {not_durable}", folder.target, path=folder.target)
