@@ -143,6 +143,11 @@ inline std::optional<ChunkTable> make_chunk_table(const std::optional<StoredTupl
     return ChunkTable({nbytes.begin(), nbytes.end()}, unpack_itemsizes(itemsizes), file_nbytes);
 }
 
+// How many chunks may be under way; 0 where there is no bound.
+inline std::size_t chunks_in(std::uint64_t nbytes) {
+    return nbytes == 0 ? 0 : std::max<std::size_t>(1, nbytes / chunk_nbytes);
+}
+
 inline std::vector<Digest> unpack_digests(const py::bytes &packed) {
     const std::string_view bytes = packed;
     std::vector<Digest> digests(bytes.size() / sizeof(Digest));

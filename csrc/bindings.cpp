@@ -3,7 +3,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -13,6 +12,8 @@
 
 #include "binding_casts.h"
 #include "binding_faults.h"
+#include "binding_relay.h"
+#include "binding_wait.h"
 #include "build_info.h"
 #include "engine.h"
 #include "error.h"
@@ -23,55 +24,6 @@ namespace py = pybind11;
 namespace sucrose {
 
 namespace {
-
-// How long Ctrl-C may have to wait.
-constexpr std::chrono::milliseconds signal_interval{50};
-
-// Waits without the GIL, for wait(interval) to return true. Ctrl-C cancels the job, waits until it
-// no longer touches the caller's memory, and only then raises KeyboardInterrupt. False on time-out.
-template <typename Wait>
-bool wait_interruptibly(Job &job, std::optional<double> timeout_s, Wait wait) {
-    using Clock = std::chrono::steady_clock;
-    const auto start = Clock::now();
-    for (;;) {
-        auto interval = signal_interval;
-        if (timeout_s) {
-            const std::chrono::duration<double> left =
-                std::chrono::duration<double>(*timeout_s) - (Clock::now() - start);
-            interval = std::chrono::ceil<std::chrono::milliseconds>(
-                std::clamp(left, std::chrono::duration<double>::zero(),
-                           std::chrono::duration<double>(signal_interval))); // may be infinite
-        }
-        bool finished = false;
-        {
-            const py::gil_scoped_release unlocked;
-            finished = wait(interval);
-        }
-        if (finished) {
-            return true;
-        }
-        if (PyErr_CheckSignals() != 0) {
-            py::error_already_set interrupt;
-            const py::gil_scoped_release unlocked;
-            job.cancel();
-            try {
-                while (!job.wait_for(signal_interval)) {
-                }
-            } catch (const Error &) { // the interrupt is what the caller hears of
-            }
-            throw interrupt;
-        }
-        if (timeout_s &&
-            std::chrono::duration<double>(Clock::now() - start).count() >= *timeout_s) {
-            return false;
-        }
-    }
-}
-
-bool wait_for_end(Job &job, std::optional<double> timeout_s) {
-    return wait_interruptibly(job, timeout_s,
-                              [&](std::chrono::milliseconds t) { return job.wait_for(t); });
-}
 
 void set_os_error(int error_number, const std::string &path) {
     const py::object name =
@@ -159,10 +111,12 @@ py::dict stats(const Engine &engine) {
 }
 
 void bind_tickets(py::module_ &module) {
-    py::class_<Job, std::shared_ptr<Job>>(module, "Ticket")
+    py::class_<Job, std::shared_ptr<Job>> ticket(module, "Ticket");
+    ticket
         .def("progress",
              [](const Job &job) { return py::make_tuple(job.done_nbytes(), job.total_nbytes()); })
         .def("cancel", &Job::cancel, py::call_guard<py::gil_scoped_release>());
+    bind_relay(module, ticket);
 
     py::class_<WriteJob, Job, std::shared_ptr<WriteJob>>(module, "WriteTicket")
         .def(
@@ -242,7 +196,8 @@ void bind_engine(py::module_ &module) {
                const py::buffer &nbytes, const py::buffer &devices,
                const std::vector<StridesTuple> &strided, const std::vector<StreamTuple> &streams,
                bool digest, bool durable, const std::string &staging, std::uint64_t staging_nbytes,
-               std::string_view digest_kind, const std::optional<EncodingTuple> &encoding) {
+               std::string_view digest_kind, const std::optional<EncodingTuple> &encoding,
+               bool relayed, std::uint64_t max_inflight_nbytes) {
                 ExtentList sources =
                     make_extents(std::nullopt, {addresses, nbytes, devices, strided});
                 const std::vector<CallerStream> callers = make_streams(streams);
@@ -251,14 +206,18 @@ void bind_engine(py::module_ &module) {
                                                 .durable = durable,
                                                 .staging = parse_staging(staging),
                                                 .staging_nbytes = staging_nbytes,
-                                                .encoding = make_encoding(encoding)};
+                                                .encoding = make_encoding(encoding),
+                                                .relayed = relayed,
+                                                .max_in_flight = chunks_in(max_inflight_nbytes)};
                 const py::gil_scoped_release unlocked;
                 return engine.write(std::move(path), std::move(sources), callers, options);
             },
             py::arg("path"), py::arg("addresses"), py::arg("nbytes"), py::arg("devices"),
             py::arg("strided"), py::arg("streams"), py::kw_only(), py::arg("digest"),
             py::arg("durable"), py::arg("staging"), py::arg("staging_nbytes"),
-            py::arg("digest_kind") = "xxh3-128", py::arg("encoding") = py::none())
+            py::arg("digest_kind") = "xxh3-128", py::arg("encoding") = py::none(),
+            py::arg("relayed") = false, py::arg("max_inflight_nbytes") = 0,
+            py::keep_alive<0, 1>()) // who has memory of an engine's keeps the engine
         .def(
             "read",
             [](Engine &engine, std::string path, const py::buffer &offsets,
@@ -266,7 +225,7 @@ void bind_engine(py::module_ &module) {
                const std::vector<StridesTuple> &strided, const std::vector<StreamTuple> &streams,
                std::uint64_t file_nbytes, const py::bytes &digests, bool crc32, bool whole_file,
                bool fresh, std::uint64_t max_inflight_nbytes, std::string_view digest_kind,
-               const std::optional<StoredTuple> &stored) {
+               const std::optional<StoredTuple> &stored, bool relayed) {
                 const py::buffer_info offset_info = offsets.request();
                 ExtentList destinations = make_extents(as_u64(offset_info, "offsets"),
                                                        {addresses, nbytes, devices, strided});
@@ -279,10 +238,8 @@ void bind_engine(py::module_ &module) {
                 options.crc32 = crc32;
                 options.whole_file = whole_file;
                 options.fresh = fresh;
-                if (max_inflight_nbytes > 0) {
-                    options.max_in_flight =
-                        std::max<std::size_t>(1, max_inflight_nbytes / chunk_nbytes);
-                }
+                options.relayed = relayed;
+                options.max_in_flight = chunks_in(max_inflight_nbytes);
                 const py::gil_scoped_release unlocked;
                 return engine.read(std::move(path), std::move(destinations), callers,
                                    std::move(options));
@@ -291,7 +248,7 @@ void bind_engine(py::module_ &module) {
             py::arg("devices"), py::arg("strided"), py::arg("streams"), py::kw_only(),
             py::arg("file_nbytes"), py::arg("digests"), py::arg("crc32"), py::arg("whole_file"),
             py::arg("fresh"), py::arg("max_inflight_nbytes"), py::arg("digest_kind") = "xxh3-128",
-            py::arg("stored") = py::none())
+            py::arg("stored") = py::none(), py::arg("relayed") = false, py::keep_alive<0, 1>())
         .def(
             "crc32",
             [](Engine &engine, const py::buffer &addresses, const py::buffer &nbytes) {

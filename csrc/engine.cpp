@@ -54,6 +54,7 @@ std::size_t default_worker_count() noexcept {
 
 Engine::Engine(const EngineOptions &options)
     : direct_min_nbytes_(options.direct_min_nbytes),
+      relay_slot_count_(std::max<std::size_t>(1, options.slot_count / 2)),
       read_mode_(parse_read_mode(options.read_mode)) {
     if (options.slot_count == 0 || options.io_depth == 0) {
         throw Error("the engine needs at least one slot and an I/O depth of at least one");
@@ -73,6 +74,12 @@ Engine::Engine(const EngineOptions &options)
 Engine::~Engine() {
     if (!process_.same_process()) {
         static_cast<void>(scheduler_.release()); // its threads were never here
+        return;
+    }
+    for (const std::weak_ptr<Job> &relayed : relayed_) {
+        if (const std::shared_ptr<Job> job = relayed.lock()) {
+            job->cancel();
+        }
     }
 }
 
@@ -85,7 +92,13 @@ std::shared_ptr<WriteJob> Engine::write(std::string path, ExtentList sources,
                                         std::span<const CallerStream> streams,
                                         WriteJob::Options options) {
     options.direct_min_nbytes = direct_min_nbytes_;
+    if (options.relayed && options.max_in_flight == 0) {
+        options.max_in_flight = relay_slot_count_;
+    }
     auto job = WriteJob::create(scheduler(), std::move(path), std::move(sources), streams, options);
+    if (options.relayed) {
+        remember(job);
+    }
     scheduler().submit(job);
     return job;
 }
@@ -94,10 +107,22 @@ std::shared_ptr<ReadJob> Engine::read(std::string path, ExtentList destinations,
                                       std::span<const CallerStream> streams,
                                       ReadJob::Options options) {
     options.mode = read_mode_;
+    if (options.relayed && options.max_in_flight == 0) {
+        options.max_in_flight = relay_slot_count_;
+    }
     auto job = ReadJob::create(scheduler(), std::move(path), std::move(destinations), streams,
                                std::move(options));
+    if (job->relay() != nullptr) {
+        remember(job);
+    }
     scheduler().submit(job);
     return job;
+}
+
+void Engine::remember(const std::shared_ptr<Job> &job) {
+    const std::lock_guard lock(relayed_mutex_);
+    std::erase_if(relayed_, [](const std::weak_ptr<Job> &other) { return other.expired(); });
+    relayed_.push_back(job);
 }
 
 std::size_t Engine::kept_staging_nbytes() const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,7 +34,8 @@ class Engine {
 public:
     // Throws Error where an option has an unknown value, or io_uring is demanded and not there.
     explicit Engine(const EngineOptions &options);
-    // Waits for the jobs under way; in a forked child it leaves everything as it is.
+    // Waits for the jobs under way, and cancels relayed ones, as nobody is left who would carry
+    // their bytes; in a forked child it leaves everything as it is.
     ~Engine();
     Engine(const Engine &) = delete;
     Engine &operator=(const Engine &) = delete;
@@ -71,11 +73,17 @@ public:
 
 private:
     Scheduler &scheduler() const;
+    // Of a relayed job, before its submission.
+    void remember(const std::shared_ptr<Job> &job);
 
     ProcessGuard process_;
     std::uint64_t direct_min_nbytes_;
+    // Of the ring, for a relayed job: files go on beside it, however slow its carrier is.
+    std::size_t relay_slot_count_;
     ReadMode read_mode_;
     std::string fallback_reason_;
+    std::mutex relayed_mutex_;
+    std::vector<std::weak_ptr<Job>> relayed_; // and perhaps under way
     std::unique_ptr<Scheduler> scheduler_;
 };
 

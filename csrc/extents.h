@@ -72,7 +72,9 @@ public:
              ++i) {
             const std::uint64_t from = std::max(offset, extents_[i].offset);
             const std::uint64_t to = std::min(end, extents_[i].offset + extents_[i].nbytes);
-            visit(i, source.subspan(from - offset, to - from));
+            if (from < to) { // an extent of no bytes may have no address either
+                visit(i, source.subspan(from - offset, to - from));
+            }
         }
     }
     // Those of the file's bytes [offset, offset + nbytes) that lie on devices.

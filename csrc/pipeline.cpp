@@ -86,9 +86,9 @@ std::size_t Scheduler::limit_staging(std::uint64_t nbytes) {
 }
 
 Job::Job(Scheduler &scheduler, std::size_t chunk_count, std::size_t max_in_flight,
-         std::uint64_t total_nbytes)
-    : scheduler_(scheduler), chunk_count_(chunk_count), max_in_flight_(max_in_flight),
-      total_nbytes_(total_nbytes) {}
+         std::uint64_t total_nbytes, std::shared_ptr<Relay> relay)
+    : scheduler_(scheduler), relay_(std::move(relay)), chunk_count_(chunk_count),
+      max_in_flight_(max_in_flight), total_nbytes_(total_nbytes) {}
 
 bool Job::wait_for(std::chrono::milliseconds timeout) {
     return wait_until(timeout, [] { return false; });
@@ -111,6 +111,9 @@ void Job::fail(std::exception_ptr error) {
     }
     ++side_work_;
     lock.unlock();
+    if (relay_ != nullptr) {
+        relay_->stop();
+    }
     // Not here: the caller may hold the scheduler's lock, which chunk_done() takes.
     scheduler_.workers().post_front([self = shared_from_this()] {
         self->drop_waiting();
@@ -142,12 +145,12 @@ Job::Needs Job::needs() noexcept {
     if (error_ || all_started_locked()) {
         return {};
     }
-    if (in_flight_ == max_in_flight_) {
-        return {.patience = true};
-    }
     const bool to_stage = next_staged_ != staged_chunk_count_;
+    const bool to_ring = next_ != chunk_count_ && (!to_stage || staged_beside_others_);
+    const bool ring_is_full = in_ring_ == max_in_flight_;
     return {.staging_slot = to_stage,
-            .ring_slot = next_ != chunk_count_ && (!to_stage || staged_beside_others_)};
+            .ring_slot = to_ring && !ring_is_full,
+            .patience = to_ring && ring_is_full};
 }
 
 bool Job::all_started_locked() const noexcept {
@@ -166,6 +169,7 @@ bool Job::try_start(SlotLease slot, bool staged) {
         chunk = std::make_shared<Chunk>(Chunk{shared_from_this(), std::move(slot), next, staged});
         ++next;
         ++in_flight_;
+        in_ring_ += staged ? 0 : 1;
     }
     post(chunk, [this, chunk] { process(chunk); });
     return true;
@@ -185,6 +189,7 @@ void Job::chunk_done(const ChunkPtr &chunk, std::uint64_t nbytes,
     {
         std::unique_lock lock(mutex_);
         --in_flight_;
+        in_ring_ -= chunk->staged ? 0 : 1;
         if (error && !error_) {
             error_ = std::move(error);
         }

@@ -4,9 +4,11 @@
 //         on a device:  slot -> copy (lane) -> digest (worker) -> write -> slot free
 //              staged:  staging slot -> gather or copy -> (sources are free) -> digest -> write
 //             encoded:  ... -> digest -> encode (worker) -> its turn in the file -> write
+//             relayed:  ... -> its turn in the file -> sent by the caller -> slot free
 // A chunk of a read:   slot -> page cache, or read -> digest and scatter (workers)
 //         to a device:  slot -> read -> digest (worker) -> copy (lane) -> slot free
 //             encoded:  slot -> page cache, or read -> decode, digest and scatter (workers)
+//             relayed:  slot -> filled by the caller -> (decode,) digest and scatter (worker)
 //
 // Nothing in here waits while it holds a thread: each step posts the next one. A chunk starts only
 // when a slot is free, which is all the back-pressure there is. Jobs are served in the order in
@@ -20,6 +22,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -31,6 +34,7 @@
 #include "cuda/cuda_devices.h"
 #include "error.h"
 #include "io/file_io.h"
+#include "io/relay.h"
 #include "trace.h"
 #include "worker_pool.h"
 
@@ -111,15 +115,18 @@ public:
 
     // True once nothing of the job is running any more; then throws its error, if it had one.
     bool wait_for(std::chrono::milliseconds timeout);
-    // Starts no further chunk. The job then ends with Cancelled.
+    // Starts no further chunk. The job then ends with `error`, unless it had one before.
+    void fail(std::exception_ptr error);
     void cancel() { fail(std::make_exception_ptr(Cancelled())); }
+    // Of a job whose bytes the caller carries; nullptr where they go to a file, or come from it.
+    Relay *relay() const noexcept { return relay_.get(); }
     std::uint64_t done_nbytes() const noexcept { return done_nbytes_; }
     std::uint64_t total_nbytes() const noexcept { return total_nbytes_; }
 
 protected:
-    // At most `max_in_flight` chunks are under way at once.
+    // At most `max_in_flight` chunks are in slots of the ring at once.
     Job(Scheduler &scheduler, std::size_t chunk_count, std::size_t max_in_flight,
-        std::uint64_t total_nbytes);
+        std::uint64_t total_nbytes, std::shared_ptr<Relay> relay = nullptr);
 
     struct Chunk {
         std::shared_ptr<Job> job;
@@ -149,7 +156,17 @@ protected:
     virtual void drop_waiting() noexcept {}
 
     void chunk_done(const ChunkPtr &chunk, std::uint64_t nbytes, std::exception_ptr error) noexcept;
-    void fail(std::exception_ptr error);
+    // Lets the caller carry pieces of the chunk's memory: its slot, and what `memory` keeps
+    // besides. The slot is the chunk's again in then(), which is called where all was carried out,
+    // on any thread. Where it was not, the chunk is done and the job fails.
+    struct Freight;
+    struct Piece {
+        std::byte *data;
+        std::size_t nbytes;
+        std::uint64_t offset; // in the file
+    };
+    void hand_over(const ChunkPtr &chunk, std::span<const Piece> pieces,
+                   std::shared_ptr<void> memory, std::function<void()> then);
     // Work for the job beside its chunks: the job does not end before that has.
     void begin_side_work();
     void end_side_work(std::exception_ptr error);
@@ -168,6 +185,7 @@ protected:
     template <typename Change> void announce(Change change);
 
     Scheduler &scheduler_;
+    const std::shared_ptr<Relay> relay_;
 
 private:
     friend class Scheduler;
@@ -194,7 +212,8 @@ private:
     std::condition_variable changed_;
     std::size_t next_staged_ = 0; // chunks [0, next_staged_) have been started,
     std::size_t next_ = 0;        // and [staged_chunk_count_, next_)
-    std::size_t in_flight_ = 0;   // of these, those that are not done
+    std::size_t in_flight_ = 0;   // of these, those that are not done,
+    std::size_t in_ring_ = 0;     // and of those, the ones in slots of the ring
     std::size_t side_work_ = 0;
     bool begun_ = false;
     bool concluding_ = false;

@@ -52,12 +52,21 @@ std::vector<std::uint64_t> in_lanes(const std::vector<std::uint64_t> &chunks) {
     return order;
 }
 
+std::unique_ptr<InputFile> open_file(std::string path, const ReadJob::Options &options) {
+    return std::make_unique<InputFile>(
+        std::move(path), options.stored ? options.stored->stored_nbytes() : options.file_nbytes,
+        options.mode == ReadMode::direct);
+}
+
 } // namespace
 
 std::shared_ptr<ReadJob> ReadJob::create(Scheduler &scheduler, std::string path,
                                          ExtentList destinations,
                                          std::span<const CallerStream> streams, Options options) {
     Plan chunks = plan(destinations, options);
+    if (!options.relayed) {
+        chunks.chunks = in_lanes(chunks.chunks);
+    }
     std::shared_ptr<ReadJob> job(new ReadJob(scheduler, std::move(path), std::move(destinations),
                                              std::move(options), std::move(chunks)));
     if (const auto devices = job->destinations_.devices(); !devices.empty()) {
@@ -69,12 +78,14 @@ std::shared_ptr<ReadJob> ReadJob::create(Scheduler &scheduler, std::string path,
 ReadJob::ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations, Options options,
                  Plan plan)
     : Job(scheduler, plan.chunks.size(),
-          options.max_in_flight == 0 ? SIZE_MAX : options.max_in_flight, plan.nbytes),
+          options.max_in_flight == 0 ? SIZE_MAX : options.max_in_flight, plan.nbytes,
+          options.relayed ? make_relay(scheduler, path) : nullptr),
       destinations_(std::move(destinations)), options_(std::move(options)),
       chunks_(std::move(plan.chunks)),
-      file_(std::move(path),
-            options_.stored ? options_.stored->stored_nbytes() : options_.file_nbytes,
-            options_.mode == ReadMode::direct) {
+      file_(relay_ ? nullptr : open_file(std::move(path), options_)) {
+    if (relay_) {
+        end_relay();
+    }
     if (options_.fresh) {
         prepare_fresh_pages(destinations_);
     }
@@ -98,7 +109,6 @@ ReadJob::Plan ReadJob::plan(const ExtentList &destinations, const Options &optio
         for (std::uint64_t index = 0; index < chunk_count; ++index) {
             add(index);
         }
-        plan.chunks = in_lanes(plan.chunks);
         return plan;
     }
     std::uint64_t next = 0;
@@ -111,7 +121,6 @@ ReadJob::Plan ReadJob::plan(const ExtentList &destinations, const Options &optio
             add(next);
         }
     }
-    plan.chunks = in_lanes(plan.chunks);
     return plan;
 }
 
@@ -135,20 +144,24 @@ ReadJob::Range ReadJob::range_of(std::size_t ordinal) const noexcept {
 }
 
 void ReadJob::process(const ChunkPtr &chunk) {
+    if (relay_ != nullptr) {
+        request(chunk);
+        return;
+    }
     if (options_.stored) {
         process_encoded(chunk);
         return;
     }
     const Range range = range_of(chunk->ordinal);
     if (options_.mode == ReadMode::automatic) {
-        const std::span<const std::byte> cached = file_.resident(range.begin, range.nbytes);
+        const std::span<const std::byte> cached = file_->resident(range.begin, range.nbytes);
         if (!cached.empty()) {
             scheduler_.counters().resident_nbytes += range.nbytes;
             take_cached(chunk, range, cached);
             return;
         }
     }
-    if (file_.direct()) {
+    if (file_->direct()) {
         read_direct(chunk, range);
     } else {
         // A reader waits for the disk; a worker has better things to do. io_uring would hand such
@@ -195,7 +208,7 @@ void ReadJob::read_buffered(const ChunkPtr &chunk, const Range &range) {
         const std::size_t n = std::min(read_nbytes, range.nbytes - at);
         IoRequest request{
             .kind = IoRequest::Kind::read,
-            .fd = file_.lane_fd(chunk->ordinal % read_lanes),
+            .fd = file_->lane_fd(chunk->ordinal % read_lanes),
             .data = target + at,
             .nbytes = n,
             .offset = range.begin + at,
@@ -205,7 +218,7 @@ void ReadJob::read_buffered(const ChunkPtr &chunk, const Range &range) {
         };
         if (const int error = transfer(request); error != 0) {
             chunk_done(chunk, 0,
-                       std::make_exception_ptr(SystemError(error, "pread", file_.path())));
+                       std::make_exception_ptr(SystemError(error, "pread", file_->path())));
             return;
         }
         consume(findings, range.begin + at, {target + at, n}, straight);
@@ -226,7 +239,7 @@ void ReadJob::read_direct(const ChunkPtr &chunk, const Range &range) {
     auto done = [this, chunk, range, target, skip, straight, begin = TraceClock::now()](int error) {
         if (error != 0) {
             chunk_done(chunk, 0,
-                       std::make_exception_ptr(SystemError(error, "pread", file_.path())));
+                       std::make_exception_ptr(SystemError(error, "pread", file_->path())));
             return;
         }
         if (Tracer *tracer = scheduler_.tracer()) {
@@ -244,7 +257,7 @@ void ReadJob::read_direct(const ChunkPtr &chunk, const Range &range) {
     };
     scheduler_.io().submit(std::make_unique<IoRequest>(IoRequest{
         .kind = IoRequest::Kind::read,
-        .fd = file_.fd(),
+        .fd = file_->fd(),
         .data = target,
         .nbytes = nbytes,
         .offset = range.begin - skip,

@@ -1,4 +1,4 @@
-// Fills extents from one file, checking digests on the way.
+// Fills extents from one file, or from what the caller brings, checking digests on the way.
 #pragma once
 
 #include <cstddef>
@@ -38,6 +38,8 @@ public:
         bool crc32 = false;      // tell the CRC-32 of each extent
         bool whole_file = false; // check every chunk, wanted by an extent or not
         bool fresh = false;      // the destinations' pages do not exist yet
+        // The caller brings the file's bytes, and the path is but its name in errors.
+        bool relayed = false;
         std::size_t max_in_flight = 0;
         ReadMode mode = ReadMode::automatic;
     };
@@ -78,9 +80,17 @@ private:
     Range range_of(std::size_t ordinal) const noexcept;
     void process(const ChunkPtr &chunk) override;
     void release() noexcept override;
+    bool chunks_wait() const noexcept override { return relay_ != nullptr; }
+    void drop_waiting() noexcept override;
     void read_buffered(const ChunkPtr &chunk, const Range &range);
     void read_direct(const ChunkPtr &chunk, const Range &range);
     void take_cached(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> cached);
+    // From the caller; see read_job_relay.cpp.
+    static std::shared_ptr<Relay> make_relay(Scheduler &scheduler, const std::string &name);
+    Range stored_range_of(std::size_t ordinal) const noexcept;
+    void end_relay();
+    void request(const ChunkPtr &chunk);
+    void take_relayed(const ChunkPtr &chunk, std::span<const std::byte> bytes);
     // With an encoded file; see read_job_encoding.cpp.
     struct EncodedRange;
     void process_encoded(const ChunkPtr &chunk);
@@ -110,7 +120,7 @@ private:
     const ExtentList destinations_;
     const Options options_;
     const std::vector<std::uint64_t> chunks_;
-    InputFile file_;
+    const std::unique_ptr<InputFile> file_; // nullptr where the bytes are relayed
     std::unique_ptr<CallerOrder> ready_;
     mutable std::mutex findings_mutex_;
     std::vector<CorruptChunk> corrupt_;

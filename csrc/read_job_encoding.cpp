@@ -40,7 +40,7 @@ void ReadJob::process_encoded(const ChunkPtr &chunk) {
     const std::size_t nbytes = table.nbytes(index);
     // Whoever can write to the file could change pages while they are decoded.
     if (options_.mode == ReadMode::automatic && options_.digest_kind == DigestKind::xxh3_128) {
-        const std::span<const std::byte> cached = file_.resident(begin, nbytes);
+        const std::span<const std::byte> cached = file_->resident(begin, nbytes);
         if (!cached.empty()) {
             scheduler_.counters().resident_nbytes += nbytes;
             decode(chunk, cached, {});
@@ -49,7 +49,7 @@ void ReadJob::process_encoded(const ChunkPtr &chunk) {
     }
     auto range = std::make_shared<EncodedRange>();
     range->chunk = chunk;
-    range->skip = file_.direct() ? begin % block_nbytes : 0;
+    range->skip = file_->direct() ? begin % block_nbytes : 0;
     range->begin = begin - range->skip;
     range->nbytes = nbytes;
     scheduler_.readers().post(guarded(chunk, [this, range] { read_encoded(range); }));
@@ -60,7 +60,7 @@ void ReadJob::read_encoded(const std::shared_ptr<EncodedRange> &range) {
     const std::size_t required = range->skip + range->nbytes;
     const std::size_t in_slot = std::min(required, chunk_nbytes);
     const TraceScope trace(scheduler_.tracer(), chunk->track(), "read", required);
-    const std::size_t step = file_.direct() ? chunk_nbytes : read_nbytes;
+    const std::size_t step = file_->direct() ? chunk_nbytes : read_nbytes;
     int error = 0;
     for (std::size_t at = 0; at < in_slot && error == 0; at += step) {
         const std::size_t n = std::min(step, in_slot - at);
@@ -71,7 +71,7 @@ void ReadJob::read_encoded(const std::shared_ptr<EncodedRange> &range) {
         error = read_piece(chunk, range->rest, range->begin + in_slot, required - in_slot);
     }
     if (error != 0) {
-        chunk_done(chunk, 0, std::make_exception_ptr(SystemError(error, "pread", file_.path())));
+        chunk_done(chunk, 0, std::make_exception_ptr(SystemError(error, "pread", file_->path())));
         return;
     }
     post_front(chunk, [this, range, in_slot, required] {
@@ -85,10 +85,10 @@ void ReadJob::read_encoded(const std::shared_ptr<EncodedRange> &range) {
 // has room for it. Returns 0 or an errno.
 int ReadJob::read_piece(const ChunkPtr &chunk, std::span<std::byte> target, std::uint64_t offset,
                         std::size_t required_nbytes) const noexcept {
-    const bool direct = file_.direct();
+    const bool direct = file_->direct();
     IoRequest request{
         .kind = IoRequest::Kind::read,
-        .fd = direct ? file_.fd() : file_.lane_fd(chunk->ordinal % read_lanes),
+        .fd = direct ? file_->fd() : file_->lane_fd(chunk->ordinal % read_lanes),
         .data = target.data(),
         .nbytes = direct ? (required_nbytes + block_nbytes - 1) / block_nbytes * block_nbytes
                          : required_nbytes,

@@ -35,6 +35,20 @@ std::uint64_t encoded_bound(std::uint64_t nbytes) noexcept {
     return nbytes + chunk_count(nbytes) * max_frames_overhead_nbytes;
 }
 
+std::unique_ptr<OutputFile> make_file(std::string path, std::uint64_t nbytes,
+                                      const WriteJob::Options &options) {
+    if (options.encoding) {
+        return std::make_unique<OutputFile>(std::move(path), encoded_bound(nbytes),
+                                            options.direct_min_nbytes, OutputFile::Size::at_most);
+    }
+    return std::make_unique<OutputFile>(std::move(path), nbytes, options.direct_min_nbytes);
+}
+
+std::shared_ptr<Relay> make_relay(Scheduler &scheduler, const std::string &name) {
+    return std::make_shared<Relay>(name, Relay::Order::of_the_file,
+                                   [&scheduler] { scheduler.pump(); });
+}
+
 } // namespace
 
 std::shared_ptr<WriteJob> WriteJob::create(Scheduler &scheduler, std::string path,
@@ -49,17 +63,23 @@ std::shared_ptr<WriteJob> WriteJob::create(Scheduler &scheduler, std::string pat
 
 WriteJob::WriteJob(Scheduler &scheduler, std::string path, ExtentList sources,
                    const Options &options)
-    : Job(scheduler, chunk_count(sources.end()), SIZE_MAX, sources.end()),
+    : Job(scheduler, chunk_count(sources.end()),
+          options.max_in_flight == 0 ? SIZE_MAX : options.max_in_flight, sources.end(),
+          options.relayed ? make_relay(scheduler, path) : nullptr),
       sources_(std::move(sources)), durable_(options.durable), digest_kind_(options.digest_kind),
       digests_(options.digest ? chunk_count(sources_.end()) : 0),
       encoded_(make_encoded_write(scheduler, options.encoding, sources_.end())),
-      file_(std::move(path), encoded_ ? encoded_bound(sources_.end()) : sources_.end(),
-            options.direct_min_nbytes,
-            encoded_ ? OutputFile::Size::at_most : OutputFile::Size::exact) {
+      file_(relay_ ? nullptr : make_file(std::move(path), sources_.end(), options)) {
     if (encoded_) {
         begin_encoding();
     }
-    ++(file_.direct() ? scheduler.counters().direct_files : scheduler.counters().buffered_files);
+    if (relay_ && (!encoded_ || sources_.end() == 0)) {
+        relay_->end_after(sources_.end());
+    }
+    if (file_) {
+        Counters &counters = scheduler.counters();
+        ++(file_->direct() ? counters.direct_files : counters.buffered_files);
+    }
 }
 
 void WriteJob::prepare(std::span<const CallerStream> streams, const Options &options) {
@@ -126,8 +146,8 @@ void WriteJob::put_staged_chunks_first() {
         });
         unsafe_chunks_ = static_cast<std::size_t>(rest - order_.begin());
     }
-    // In a file that is encoded chunks wait for those before them, whichever slots they need.
-    stage_first(unsafe_chunks_, encoded_ != nullptr);
+    // In a file with an order chunks wait for those before them, whichever slots they need.
+    stage_first(unsafe_chunks_, chunks_wait());
 }
 
 bool WriteJob::wait_safe(std::chrono::milliseconds timeout) {
@@ -227,8 +247,13 @@ void WriteJob::write(const ChunkPtr &chunk) {
         return;
     }
     const std::size_t nbytes = nbytes_of(chunk);
+    if (relay_ != nullptr) {
+        const Piece whole{chunk->slot.data(), nbytes, offset_of(chunk)};
+        relay_out(chunk, {&whole, 1}, nullptr);
+        return;
+    }
     std::size_t padded = nbytes;
-    if (file_.direct()) {
+    if (file_->direct()) {
         padded = (nbytes + block_nbytes - 1) / block_nbytes * block_nbytes;
         std::memset(chunk->slot.data() + nbytes, 0, padded - nbytes);
     }
@@ -239,7 +264,7 @@ void WriteJob::write(const ChunkPtr &chunk) {
 }
 
 void WriteJob::write_out(const ChunkPtr &chunk, const Piece &piece, std::function<void()> then) {
-    const bool direct = file_.direct();
+    const bool direct = file_->direct();
     CompressionTrial *trial = encoded_ == nullptr ? nullptr : encoded_->trial();
     if (trial != nullptr) {
         trial->write_began();
@@ -250,14 +275,14 @@ void WriteJob::write_out(const ChunkPtr &chunk, const Piece &piece, std::functio
             trial->write_ended(error == 0 ? piece.nbytes : 0);
         }
         if (error == EINVAL && direct) { // the file system let the probe pass, and refuses this one
-            if (file_.fall_back_to_buffered()) {
+            if (file_->fall_back_to_buffered()) {
                 post_front(chunk, [this, chunk, piece, then] { write_out(chunk, piece, then); });
                 return;
             }
         }
         if (error != 0) {
             chunk_done(chunk, 0,
-                       std::make_exception_ptr(SystemError(error, "pwrite", file_.path())));
+                       std::make_exception_ptr(SystemError(error, "pwrite", file_->path())));
             return;
         }
         if (Tracer *tracer = scheduler_.tracer()) {
@@ -268,13 +293,13 @@ void WriteJob::write_out(const ChunkPtr &chunk, const Piece &piece, std::functio
             return;
         }
         post_front(chunk, [this, piece, then] {
-            file_.start_write_back(piece.offset, piece.nbytes);
+            file_->start_write_back(piece.offset, piece.nbytes);
             then();
         });
     };
     scheduler_.io().submit(std::make_unique<IoRequest>(IoRequest{
         .kind = IoRequest::Kind::write,
-        .fd = file_.fd(),
+        .fd = file_->fd(),
         .data = piece.data,
         .nbytes = piece.nbytes,
         .offset = piece.offset,
@@ -284,19 +309,46 @@ void WriteJob::write_out(const ChunkPtr &chunk, const Piece &piece, std::functio
     }));
 }
 
+void WriteJob::relay_out(const ChunkPtr &chunk, std::span<const Piece> pieces,
+                         std::shared_ptr<void> memory) {
+    const auto begin = TraceClock::now();
+    std::size_t nbytes = 0;
+    for (const Piece &piece : pieces) {
+        nbytes += piece.nbytes;
+    }
+    CompressionTrial *trial = encoded_ == nullptr ? nullptr : encoded_->trial();
+    if (trial != nullptr) {
+        trial->write_began();
+    }
+    hand_over(chunk, pieces, std::move(memory), [this, chunk, nbytes, trial, begin] {
+        if (trial != nullptr) {
+            trial->write_ended(nbytes);
+        }
+        if (Tracer *tracer = scheduler_.tracer()) {
+            tracer->span(chunk->track(), "relay", begin, TraceClock::now(), nbytes);
+        }
+        scheduler_.counters().written_nbytes += nbytes;
+        chunk_done(chunk, nbytes_of(chunk), nullptr);
+    });
+}
+
+// Of a relayed file whoever has carried the bytes makes it whole.
 void WriteJob::complete() {
-    const TraceScope trace(scheduler_.tracer(), {TraceTrack::Kind::files}, "fsync", sources_.end());
+    const TraceScope trace(file_ ? scheduler_.tracer() : nullptr, {TraceTrack::Kind::files},
+                           "fsync", sources_.end());
     if (encoded_ != nullptr) {
         finish_encoding();
-    } else {
-        file_.finish(durable_);
+    } else if (file_ != nullptr) {
+        file_->finish(durable_);
     }
 }
 
 void WriteJob::release() noexcept {
     on_devices_.clear();
-    ready_.reset();  // whoever keeps the job must not keep the device
-    file_.abandon(); // nothing to do after complete()
+    ready_.reset(); // whoever keeps the job must not keep the device
+    if (file_ != nullptr) {
+        file_->abandon(); // nothing to do after complete()
+    }
 }
 
 } // namespace sucrose

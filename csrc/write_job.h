@@ -1,4 +1,4 @@
-// Creates one file from extents.
+// Creates one file from extents, or hands its bytes to the caller.
 #pragma once
 
 #include <cstddef>
@@ -38,6 +38,9 @@ public:
         Staging staging = Staging::none;
         std::uint64_t staging_nbytes = 0; // bound of the host memory that all staging takes
         std::optional<Encoding> encoding{};
+        // The caller carries the bytes, and the path is but the file's name in errors.
+        bool relayed = false;
+        std::size_t max_in_flight = 0; // chunks in the ring; 0: as many as there is room for
     };
     // On the caller's thread, since it may have to look at the caller's streams.
     static std::shared_ptr<WriteJob> create(Scheduler &scheduler, std::string path,
@@ -67,7 +70,7 @@ private:
     void process(const ChunkPtr &chunk) override;
     void complete() override;
     void release() noexcept override;
-    bool chunks_wait() const noexcept override { return encoded_ != nullptr; }
+    bool chunks_wait() const noexcept override { return encoded_ != nullptr || relay_ != nullptr; }
     void drop_waiting() noexcept override;
 
     std::uint64_t offset_of(const ChunkPtr &chunk) const noexcept;
@@ -78,14 +81,14 @@ private:
     void digest_and_write(const ChunkPtr &chunk);
     void write(const ChunkPtr &chunk);
 
-    // Memory that goes to the file.
-    struct Piece {
-        std::byte *data;
-        std::size_t nbytes; // whole blocks where the file is direct
-        std::uint64_t offset;
-    };
-    // Calls then() when it is written, on any thread; where that fails the chunk is done.
+    // Calls then() when it is written, on any thread; where that fails the chunk is done. Where the
+    // file is direct a piece is of whole blocks.
     void write_out(const ChunkPtr &chunk, const Piece &piece, std::function<void()> then);
+
+    // Through the caller's hands; `memory` keeps what of the pieces is not in the slot.
+    void relay_out(const ChunkPtr &chunk, std::span<const Piece> pieces,
+                   std::shared_ptr<void> memory);
+    void relay_frames(const std::shared_ptr<FramePacker::Placed> &placed);
 
     // With an encoding; see write_job_encoding.cpp.
     struct EncodedChunk;
@@ -99,8 +102,8 @@ private:
     const DigestKind digest_kind_;
     std::vector<Digest> digests_;
     const std::unique_ptr<EncodedWrite> encoded_;
-    OutputFile file_;
-    std::vector<std::uint32_t> order_; // chunks by ordinal; empty: in file order
+    const std::unique_ptr<OutputFile> file_; // nullptr where the bytes are relayed
+    std::vector<std::uint32_t> order_;       // chunks by ordinal; empty: in file order
     std::unique_ptr<CallerOrder> ready_;
     std::vector<std::unique_ptr<DeviceMemory>> on_devices_; // copies of the sources
     Staged staged_ = Staged::not_asked;

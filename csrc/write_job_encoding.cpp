@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -12,6 +13,13 @@
 
 namespace sucrose {
 
+namespace {
+
+// Stands for all that callers carry bytes to, where storages are told apart.
+constexpr dev_t relayed_storage = ~dev_t{0};
+
+} // namespace
+
 struct WriteJob::EncodedChunk final : ChunkFrames {
     explicit EncodedChunk(ChunkPtr raw) : ChunkFrames(raw->slot.data()), chunk(std::move(raw)) {}
 
@@ -19,12 +27,16 @@ struct WriteJob::EncodedChunk final : ChunkFrames {
 };
 
 void WriteJob::begin_encoding() {
+    if (relay_ != nullptr) {
+        encoded_->try_out(relayed_storage, scheduler_.workers().thread_count(), true);
+        return;
+    }
     struct stat status {};
-    if (::fstat(file_.fd(), &status) != 0) {
-        throw SystemError(errno, "fstat", file_.path());
+    if (::fstat(file_->fd(), &status) != 0) {
+        throw SystemError(errno, "fstat", file_->path());
     }
     encoded_->try_out(status.st_dev, scheduler_.workers().thread_count(),
-                      file_.direct() || !durable_);
+                      file_->direct() || !durable_);
 }
 
 void WriteJob::encode(const ChunkPtr &chunk) {
@@ -33,7 +45,7 @@ void WriteJob::encode(const ChunkPtr &chunk) {
     {
         const TraceScope trace(scheduler_.tracer(), chunk->track(), "encode", nbytes_of(chunk));
         if (const int error = fault::error_at(fault::Site::compress); error != 0) {
-            throw SystemError(error, "compress", file_.path());
+            throw SystemError(error, "compress", relay_ ? relay_->name() : file_->path());
         }
         encoded_->encode(index, *frames, nbytes_of(chunk));
     }
@@ -53,6 +65,10 @@ void WriteJob::write_frames(const std::shared_ptr<FramePacker::Placed> &placed) 
     auto &frames = static_cast<EncodedChunk &>(*placed->frames);
     const ChunkPtr &chunk = frames.chunk;
     frames.prepend({placed->head.data(), placed->head_nbytes});
+    if (relay_ != nullptr) {
+        relay_frames(placed);
+        return;
+    }
     std::size_t nbytes = frames.nbytes() / block_nbytes * block_nbytes;
     if (placed->last && nbytes != frames.nbytes()) {
         frames.pad_to_block();
@@ -66,7 +82,7 @@ void WriteJob::write_frames(const std::shared_ptr<FramePacker::Placed> &placed) 
         done();
         return;
     }
-    file_.reserve(placed->offset + nbytes);
+    file_->reserve(placed->offset + nbytes);
     const std::size_t in_slot = std::min(nbytes, chunk_nbytes);
     const Piece spill{frames.spill(), nbytes - in_slot, placed->offset + chunk_nbytes};
     write_out(chunk, {frames.slot(), in_slot, placed->offset}, [this, placed, chunk, spill, done] {
@@ -80,22 +96,47 @@ void WriteJob::write_frames(const std::shared_ptr<FramePacker::Placed> &placed) 
     });
 }
 
+// The caller takes bytes of any number, so the last ones are not padded.
+void WriteJob::relay_frames(const std::shared_ptr<FramePacker::Placed> &placed) {
+    auto &frames = static_cast<EncodedChunk &>(*placed->frames);
+    const std::size_t nbytes =
+        placed->last ? frames.nbytes() : frames.nbytes() / block_nbytes * block_nbytes;
+    if (placed->last) {
+        relay_->end_after(placed->offset + nbytes);
+    }
+    if (nbytes == 0) {
+        chunk_done(frames.chunk, nbytes_of(frames.chunk), nullptr);
+        return;
+    }
+    const std::size_t in_slot = std::min(nbytes, chunk_nbytes);
+    const std::array<Piece, 2> pieces{
+        Piece{frames.slot(), in_slot, placed->offset},
+        Piece{frames.spill(), nbytes - in_slot, placed->offset + chunk_nbytes}};
+    const std::size_t count = nbytes == in_slot ? 1 : 2;
+    relay_out(frames.chunk, {pieces.data(), count}, placed->frames);
+}
+
 void WriteJob::finish_encoding() {
-    file_.set_nbytes(encoded_->packer().file_nbytes());
-    const auto begin = CompressionTrial::Clock::now();
-    file_.finish(durable_);
+    auto sync = CompressionTrial::Clock::duration::zero();
+    if (file_ != nullptr) {
+        file_->set_nbytes(encoded_->packer().file_nbytes());
+        const auto begin = CompressionTrial::Clock::now();
+        file_->finish(durable_);
+        sync = durable_ ? CompressionTrial::Clock::now() - begin : sync;
+    }
     if (CompressionTrial *trial = encoded_->trial()) {
-        trial->file_ended(durable_ ? CompressionTrial::Clock::now() - begin
-                                   : CompressionTrial::Clock::duration::zero());
+        trial->file_ended(sync);
     }
 }
 
 void WriteJob::drop_waiting() noexcept {
-    if (encoded_ == nullptr) {
-        return;
+    if (encoded_ != nullptr) {
+        for (const std::shared_ptr<ChunkFrames> &frames : encoded_->packer().give_up()) {
+            chunk_done(static_cast<EncodedChunk &>(*frames).chunk, 0, nullptr);
+        }
     }
-    for (const std::shared_ptr<ChunkFrames> &frames : encoded_->packer().give_up()) {
-        chunk_done(static_cast<EncodedChunk &>(*frames).chunk, 0, nullptr);
+    if (relay_ != nullptr) {
+        relay_->close();
     }
 }
 

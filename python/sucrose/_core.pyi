@@ -4,9 +4,16 @@ from typing_extensions import Buffer
 
 CHUNK_NBYTES: int
 
+class Load(Buffer):
+    @property
+    def offset(self) -> int: ...
+    def settle(self, error_number: int) -> None: ...
+
 class Ticket:
     def progress(self) -> tuple[int, int]: ...
     def cancel(self) -> None: ...
+    def fail(self, error_number: int) -> None: ...
+    def next_load(self, timeout_s: float | None = None) -> Load | None: ...
 
 class WriteTicket(Ticket):
     def wait(self, timeout_s: float | None = None) -> tuple[int, bytes] | None: ...
@@ -49,6 +56,8 @@ class Engine:
         staging_nbytes: int,
         digest_kind: str = "xxh3-128",
         encoding: tuple[int, bytes, bool] | None = None,
+        relayed: bool = False,
+        max_inflight_nbytes: int = 0,
     ) -> WriteTicket: ...
     def read(
         self,
@@ -68,6 +77,7 @@ class Engine:
         max_inflight_nbytes: int,
         digest_kind: str = "xxh3-128",
         stored: tuple[Buffer, bytes] | None = None,
+        relayed: bool = False,
     ) -> ReadTicket: ...
     def crc32(self, addresses: Buffer, nbytes: Buffer) -> list[int]: ...
     def fingerprint(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -82,6 +83,27 @@ TEST_CASE(
                                file.begin() + static_cast<std::ptrdiff_t>(offsets[i])));
         }
     }
+}
+
+TEST_CASE("extents of no bytes need no address") {
+    const std::vector<std::byte> file = counted(10);
+    std::vector<std::byte> target(10);
+    ExtentList extents;
+    extents.append(0, 0, 0);
+    extents.append(0, 4, address(target));
+    extents.append(4, 0, 0);
+    extents.append(4, 6, address(target) + 4);
+    std::vector<std::size_t> visited;
+    extents.for_each_part(0, file, [&](std::size_t index, std::span<const std::byte> part) {
+        CHECK(!part.empty());
+        visited.push_back(index);
+    });
+    CHECK(visited == std::vector<std::size_t>{1, 3});
+    extents.scatter(0, file);
+    CHECK(target == file);
+    std::vector<std::byte> got(file.size());
+    extents.gather(0, got.size(), got.data());
+    CHECK(got == file);
 }
 
 TEST_CASE("strided and contiguous extents follow one another") {

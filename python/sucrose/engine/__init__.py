@@ -27,18 +27,23 @@ from sucrose.engine.base import (
     WriteResult,
     WriteTicket,
 )
+from sucrose.engine.relay import Block, RelayedReadTicket, RelayedWriteTicket, Request
 from sucrose.errors import ConfigError
 from sucrose.options import Options, current_options
 
 __all__ = [
     "CHUNK_NBYTES",
     "DIGEST_NBYTES",
+    "Block",
     "CorruptChunk",
     "Encoding",
     "Engine",
     "Extents",
     "ReadResult",
     "ReadTicket",
+    "RelayedReadTicket",
+    "RelayedWriteTicket",
+    "Request",
     "Staging",
     "StoredChunks",
     "Strides",

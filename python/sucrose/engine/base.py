@@ -12,7 +12,10 @@ import ctypes
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from sucrose.engine.relay import RelayedReadTicket, RelayedWriteTicket
 
 CHUNK_NBYTES = 4 << 20
 """Unit of digest and of random access, in bytes of the file."""
@@ -251,6 +254,59 @@ class Engine(Protocol):
         digest_kind: str = "xxh3-128",
     ) -> ReadTicket:
         """Reads the whole file and checks it against `digests`."""
+        ...
+
+    def write_relayed(
+        self,
+        name: str,
+        sources: Extents,
+        *,
+        digest: bool = True,
+        staging: Staging | None = None,
+        encoding: Encoding | None = None,
+        digest_kind: str = "xxh3-128",
+        max_inflight_nbytes: int = 0,
+    ) -> RelayedWriteTicket:
+        """As `write`, but the bytes of the file go through the caller's hands: see `relay`.
+
+        `name` is the file's in errors, a URL for example. Without `encoding` it has as many bytes as the sources,
+        else as many as `StoredChunks.sizes` says when all is done. `max_inflight_nbytes` bounds the blocks that
+        are out (0: half of the engine's ring; never below one chunk).
+        """
+        ...
+
+    def read_relayed(
+        self,
+        name: str,
+        offsets: array[int],
+        destinations: Extents,
+        *,
+        file_nbytes: int,
+        digests: bytes = b"",
+        crc32: bool = False,
+        fresh: bool = False,
+        max_inflight_nbytes: int = 0,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
+    ) -> RelayedReadTicket:
+        """As `read`, but the caller brings the bytes of the file: see `relay`.
+
+        Each request is for what is wanted of one chunk, in the order of the file. `max_inflight_nbytes` bounds those
+        that are out, and not yet in place (0: half of the engine's ring).
+        """
+        ...
+
+    def verify_relayed(
+        self,
+        name: str,
+        *,
+        file_nbytes: int,
+        digests: bytes,
+        max_inflight_nbytes: int = 0,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
+    ) -> RelayedReadTicket:
+        """As `verify`, but the caller brings the bytes of the file: see `relay`."""
         ...
 
     def digest(self, data: bytes | bytearray | memoryview, digest_kind: str = "xxh3-128") -> bytes:

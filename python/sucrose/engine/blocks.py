@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -93,6 +94,34 @@ def blocks_of(extents: Extents) -> Iterator[Block]:
             for block in _split(extent, offset, start, count, stride, itemsize):
                 yield block
                 offset += block.nbytes
+
+
+def chunks_of(sources: Extents) -> Iterator[memoryview]:
+    """The file's bytes, chunk by chunk; a chunk is valid until the next one is asked for."""
+    chunk = memoryview(bytearray(min(CHUNK_NBYTES, sum(sources.nbytes))))
+    filled = 0
+    for block in blocks_of(sources):
+        data = block.gather()
+        while data:
+            taken = min(len(data), len(chunk) - filled)
+            chunk[filled : filled + taken] = data[:taken]
+            filled += taken
+            data = data[taken:]
+            if filled == CHUNK_NBYTES:
+                yield chunk
+                filled = 0
+    if filled:
+        yield chunk[:filled]
+
+
+def crc32s_of(extents: Extents) -> list[int]:
+    """CRC-32 (as zlib's) of each extent, all of which must be contiguous."""
+    if extents.strided:
+        raise ValueError("crc32 takes contiguous extents only")
+    return [
+        zlib.crc32(memory_at(address, nbytes)) if nbytes else 0
+        for address, nbytes in zip(extents.addresses, extents.nbytes, strict=True)
+    ]
 
 
 def _split(extent: int, offset: int, address: int, count: int, stride: int, itemsize: int) -> Iterator[Block]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import xxhash
+
+from sucrose.engine.base import DIGEST_NBYTES, CorruptChunk
 
 DigestFunction: TypeAlias = Callable[[bytes | bytearray | memoryview], bytes]
 
@@ -38,3 +41,27 @@ def digest_function(kind: str) -> DigestFunction:
         return _FUNCTIONS[kind]
     except KeyError:
         raise ValueError(f"digest_kind is {kind!r}; expected 'xxh3-128' or 'sha256-128'") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedDigests:
+    """Those that the chunks of a file should have."""
+
+    digests: bytes
+    """Concatenated; empty where nothing is checked."""
+    digest_of: DigestFunction
+
+    def corrupt(self, index: int, chunk: memoryview) -> CorruptChunk | None:
+        """What is wrong with chunk `index`."""
+        if not self.digests:
+            return None
+        found = self.digest_of(chunk).hex()
+        return None if found == self.expected(index) else self.corrupt_as(index, found)
+
+    def expected(self, index: int) -> str:
+        """In hex; empty where nothing is checked."""
+        return self.digests[index * DIGEST_NBYTES : (index + 1) * DIGEST_NBYTES].hex()
+
+    def corrupt_as(self, index: int, found: str) -> CorruptChunk:
+        """Chunk `index`, with which `found` is wrong."""
+        return CorruptChunk(index=index, expected=self.expected(index), found=found)

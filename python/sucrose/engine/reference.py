@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import zlib
 from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ from sucrose.engine.base import (
     StoredChunks,
     WriteResult,
 )
-from sucrose.engine.blocks import blocks_of, memory_at
-from sucrose.engine.digests import DigestFunction, digest_function
+from sucrose.engine.blocks import blocks_of, chunks_of, crc32s_of
+from sucrose.engine.digests import DigestFunction, ExpectedDigests, digest_function
 from sucrose.engine.fingerprints import fingerprints_of
 from sucrose.engine.frames import (
     UndecodableError,
@@ -37,6 +36,7 @@ from sucrose.engine.frames import (
     encode_chunk,
     offsets_of,
 )
+from sucrose.engine.reference_relay import ReferenceRelayedRead, ReferenceRelayedWrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,7 +142,7 @@ class ReferenceEngine:
         """Fills `destinations` from `path`; see `Engine.read`."""
         _check_host_memory(destinations)
         _check_read(offsets, destinations, file_nbytes, digests)
-        expected = _ExpectedDigests(digests, digest_function(digest_kind))
+        expected = ExpectedDigests(digests, digest_function(digest_kind))
         if stored is not None:
             check_stored(stored, file_nbytes)
         nbytes = sum(destinations.nbytes)
@@ -165,7 +165,7 @@ class ReferenceEngine:
     ) -> FinishedTicket[ReadResult]:
         """Checks every chunk of `path`; see `Engine.verify`."""
         _check_digests(file_nbytes, digests)
-        expected = _ExpectedDigests(digests, digest_function(digest_kind))
+        expected = ExpectedDigests(digests, digest_function(digest_kind))
         if stored is not None:
             check_stored(stored, file_nbytes)
         try:
@@ -179,18 +179,95 @@ class ReferenceEngine:
         result = ReadResult(nbytes=file_nbytes, corrupt=reader.corrupt)
         return FinishedTicket(nbytes=file_nbytes, result=result)
 
+    def write_relayed(
+        self,
+        name: str,
+        sources: Extents,
+        *,
+        digest: bool = True,
+        staging: Staging | None = None,
+        encoding: Encoding | None = None,
+        digest_kind: str = "xxh3-128",
+        max_inflight_nbytes: int = 0,
+    ) -> ReferenceRelayedWrite:
+        """Hands out the bytes of `sources`; see `Engine.write_relayed`."""
+        _check_host_memory(sources)
+        digest_of = digest_function(digest_kind)
+        if encoding is not None:
+            check_encoding(encoding, sum(sources.nbytes))
+        return ReferenceRelayedWrite(
+            name,
+            sources,
+            digest_of=digest_of if digest else None,
+            staging=staging,
+            encoding=encoding,
+            max_inflight_nbytes=max_inflight_nbytes,
+        )
+
+    def read_relayed(
+        self,
+        name: str,
+        offsets: array[int],
+        destinations: Extents,
+        *,
+        file_nbytes: int,
+        digests: bytes = b"",
+        crc32: bool = False,
+        fresh: bool = False,  # noqa: ARG002 - makes no difference here
+        max_inflight_nbytes: int = 0,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
+    ) -> ReferenceRelayedRead:
+        """Fills `destinations` from what the caller brings; see `Engine.read_relayed`."""
+        _check_host_memory(destinations)
+        _check_read(offsets, destinations, file_nbytes, digests)
+        if stored is not None:
+            check_stored(stored, file_nbytes)
+        return ReferenceRelayedRead(
+            name,
+            offsets,
+            destinations,
+            file_nbytes=file_nbytes,
+            expected=ExpectedDigests(digests, digest_function(digest_kind)),
+            crc32=crc32,
+            whole_file=False,
+            stored=stored,
+            max_inflight_nbytes=max_inflight_nbytes,
+        )
+
+    def verify_relayed(
+        self,
+        name: str,
+        *,
+        file_nbytes: int,
+        digests: bytes,
+        max_inflight_nbytes: int = 0,
+        stored: StoredChunks | None = None,
+        digest_kind: str = "xxh3-128",
+    ) -> ReferenceRelayedRead:
+        """Checks every chunk that the caller brings; see `Engine.verify_relayed`."""
+        _check_digests(file_nbytes, digests)
+        if stored is not None:
+            check_stored(stored, file_nbytes)
+        return ReferenceRelayedRead(
+            name,
+            array("Q"),
+            Extents(),
+            file_nbytes=file_nbytes,
+            expected=ExpectedDigests(digests, digest_function(digest_kind)),
+            crc32=False,
+            whole_file=True,
+            stored=stored,
+            max_inflight_nbytes=max_inflight_nbytes,
+        )
+
     def digest(self, data: bytes | bytearray | memoryview, digest_kind: str = "xxh3-128") -> bytes:
         """That of `data` as of one chunk."""
         return digest_function(digest_kind)(data)
 
     def crc32(self, sources: Extents) -> list[int]:
         """CRC-32 (as zlib's) of each extent."""
-        if sources.strided:
-            raise ValueError("crc32 takes contiguous extents only")
-        return [
-            zlib.crc32(memory_at(address, nbytes)) if nbytes else 0
-            for address, nbytes in zip(sources.addresses, sources.nbytes, strict=True)
-        ]
+        return crc32s_of(sources)
 
     def fingerprint(self, sources: Extents, piece_nbytes: array[int]) -> bytes:
         """128 bits for each piece; see `Engine.fingerprint`."""
@@ -237,7 +314,7 @@ def _write_file(
     fd = os.open(path, flags, 0o666)
     try:
         offset = 0
-        for chunk in _chunks(sources):
+        for chunk in chunks_of(sources):
             if digest_of is not None:
                 digests += digest_of(chunk)
             data = chunk
@@ -255,24 +332,6 @@ def _write_file(
         os.close(fd)
     stored = None if encoding is None else StoredChunks(sizes=sizes, groups=bytes(groups) if any(groups) else b"")
     return bytes(digests), stored
-
-
-def _chunks(sources: Extents) -> Iterator[memoryview]:
-    """The file's bytes, chunk by chunk; a chunk is valid until the next one is asked for."""
-    chunk = memoryview(bytearray(min(CHUNK_NBYTES, sum(sources.nbytes))))
-    filled = 0
-    for block in blocks_of(sources):
-        data = block.gather()
-        while data:
-            taken = min(len(data), len(chunk) - filled)
-            chunk[filled : filled + taken] = data[:taken]
-            filled += taken
-            data = data[taken:]
-            if filled == CHUNK_NBYTES:
-                yield chunk
-                filled = 0
-    if filled:
-        yield chunk[:filled]
 
 
 def _write_all(fd: int, path: str, data: memoryview, offset: int) -> None:
@@ -299,7 +358,7 @@ def _read_file(
     offsets: array[int],
     destinations: Extents,
     file_nbytes: int,
-    expected: _ExpectedDigests,
+    expected: ExpectedDigests,
     stored: StoredChunks | None,
 ) -> list[CorruptChunk]:
     with _opened(path, _nbytes_on_disk(file_nbytes, stored)) as fd:
@@ -325,33 +384,11 @@ def _opened(path: str, file_nbytes: int) -> Iterator[int]:
         os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class _ExpectedDigests:
-    digests: bytes
-    """Concatenated; empty where nothing is checked."""
-    digest_of: DigestFunction
-
-    def corrupt(self, index: int, chunk: memoryview) -> CorruptChunk | None:
-        """What is wrong with chunk `index`."""
-        if not self.digests:
-            return None
-        found = self.digest_of(chunk).hex()
-        return None if found == self.expected(index) else self.corrupt_as(index, found)
-
-    def expected(self, index: int) -> str:
-        """In hex; empty where nothing is checked."""
-        return self.digests[index * DIGEST_NBYTES : (index + 1) * DIGEST_NBYTES].hex()
-
-    def corrupt_as(self, index: int, found: str) -> CorruptChunk:
-        """Chunk `index`, with which `found` is wrong."""
-        return CorruptChunk(index=index, expected=self.expected(index), found=found)
-
-
 class _ChunkReader:
     """Reads ranges of a file through one whole chunk at a time, checking each chunk once."""
 
     def __init__(
-        self, fd: int, path: str, file_nbytes: int, expected: _ExpectedDigests, stored: StoredChunks | None
+        self, fd: int, path: str, file_nbytes: int, expected: ExpectedDigests, stored: StoredChunks | None
     ) -> None:
         self.corrupt: list[CorruptChunk] = []
         self._fd = fd
