@@ -8,6 +8,11 @@ from typing import Any
 
 import torch
 
+if "numpy" in sys.modules:
+    # By torch, mostly. NumPy imports and seeds its generators only when they are first used, which may be after a
+    # snapshot; and an import at the end of a program makes Python forget that Ctrl-C has ended it.
+    import numpy.random  # noqa: F401
+
 
 class RNGState:
     """State of every generator that training usually draws from, in this process.
@@ -42,7 +47,6 @@ class RNGState:
             },
         }
         if "numpy" in sys.modules:
-            # NumPy imports and seeds it only when it is first used, which may be after the snapshot.
             import numpy.random
 
             state["numpy"] = _without_arrays(numpy.random.get_state(legacy=False))
