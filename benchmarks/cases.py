@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmarks.contenders import COMPRESSORS, LOADERS, SAVERS, STALLERS
 from benchmarks.contenders.dcp import DistributedCheckpoint, DistributedCheckpointAsync
 from benchmarks.contenders.memcpy import Memcpy
+from benchmarks.contenders.on_ranks import DistributedCheckpointOnRanks, SucroseOnRanks
 from benchmarks.contenders.pinned_copy import PinnedCopy
 from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
@@ -50,6 +51,7 @@ _LAYERS = (SucroseCatalog.name, SucroseStates.name, TorchPickle.name)
 _INCREMENTAL = (SucroseFrozen.name, SucroseRows.name, SucroseSame.name)
 _COMPRESSORS = tuple(contender.name for contender in COMPRESSORS)
 _UNCOMPRESSED = (SucroseSnapshot.name, TorchPickle.name)
+_RANKS = (SucroseOnRanks.name, SucroseSnapshot.name, DistributedCheckpointOnRanks.name)
 _QUICK = (SucroseSnapshot.name, TorchPickle.name, Safetensors.name)
 
 
@@ -170,6 +172,10 @@ CASES: dict[str, Case] = {
             ),
         ),
     ),
+    "D1": Case(
+        title="Four ranks with the same state",
+        cells=_cells(Operation.SAVE, ("large", "real"), _RANKS),
+    ),
     "G1": Case(
         title="GPU: through the engine, to and from a tmpfs",
         cells=(
@@ -193,6 +199,6 @@ CASES: dict[str, Case] = {
         cells=_cells(Operation.LOOP, ("training",), _STALLERS, "cuda"),
     ),
 }
-"""The first letter of a name is its family: P is for every machine, G for GPUs."""
+"""The first letter of a name is its family: P is for every machine, D for several ranks, G for GPUs."""
 
 FAMILIES = tuple(dict.fromkeys(name[0] for name in CASES))

@@ -61,7 +61,7 @@ class Worker(AbstractContextManager["Worker"]):
         return self._call("build_training", timeout_s=_BUILD_TIMEOUT_S, scale=scale, device=device)
 
     def save(self, path: Path) -> dict[str, Any]:
-        """Saves durably to `path`; returns `seconds`, `cpu_s`, `fsync_s`, `peak_nbytes` and `stored_nbytes`."""
+        """Saves durably; returns `seconds`, `cpu_s`, `fsync_s`, `peak_nbytes`, `stored_nbytes` and `rank_nbytes`."""
         return self._call("save", timeout_s=self._limit_s, path=path)
 
     def load(self, path: Path) -> dict[str, Any]:

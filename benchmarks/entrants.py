@@ -93,6 +93,7 @@ class SaveEntrant(ContenderEntrant):
         remove(self._path)
         saved = self._started().save(self._path)
         fsync = {} if BY_NAME[self.line.name].durable else {"fsync_s": saved["fsync_s"]}
+        self.line = replace(self.line, rank_nbytes=saved["rank_nbytes"])
         self.add(self._sample(saved), **fsync)
 
     def finish(self) -> None:

@@ -10,6 +10,7 @@ from benchmarks.contenders.dcp import (
     DistributedCheckpointAsync,
     DistributedCheckpointZstd,
 )
+from benchmarks.contenders.on_ranks import SucroseOnRanks
 from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
 from benchmarks.contenders.sucrose_file import SucroseFile
@@ -121,6 +122,9 @@ _percent = _scaled(1, SucroseCompressed.name)
 _gbps = _ours(lambda cell, line: cell.gbps(line), SucroseCompressed.name)
 _than_dcp_zstd = _ratio(SucroseCompressed.name, DistributedCheckpointZstd.name)
 
+_rank_excess = _ours(lambda cell, line: Spread.of([cell.rank_excess_percent(line)]), SucroseOnRanks.name)
+_rank_total = _ours(lambda cell, line: Spread.of([cell.rank_total_percent(line)]), SucroseOnRanks.name)
+
 _SAVE, _HOT, _COLD = Operation.SAVE, Operation.LOAD_HOT, Operation.LOAD_COLD
 _TMPFS, _STALL = Operation.SAVE_TMPFS, Operation.STALL
 _BIG, _SIZES = ("large", "bf16"), ("large", "double", "small", "real")
@@ -151,6 +155,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("P9", _HOT, ("large", "real"), "≥", 3, "× torch.load", _than_torch),
     Goal("P10", Operation.IMPORT, ("",), "≤", 150, "ms on top of torch", _milliseconds),
     Goal("P10", Operation.FIRST_SAVE, ("large",), "≤", 1.2, "× the later saves", _as_it_is),
+    Goal("D1", _SAVE, ("large", "real"), "≤", 10, "% more on the busiest rank than on the idlest", _rank_excess),
+    Goal("D1", _SAVE, ("large", "real"), "≤", 101, "% of one copy, all ranks together", _rank_total),
     Goal("G1", Operation.DEVICE_TO_HOST, ("large",), "≥", 0.95, "of one pinned copy", _engine_of_limit),
     Goal("G1", Operation.HOST_TO_DEVICE, ("large",), "≥", 0.95, "of one pinned copy", _engine_of_limit),
     Goal("G2", _STALL, _BIG, "≤", 1.2, "× a device-to-device copy", _times_copy),

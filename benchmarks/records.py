@@ -41,11 +41,17 @@ class Operation(str, Enum):
     SAVE_CPU = "save, per core"
     LOAD_CPU = "load, per core"
     STORED_SIZE = "size of the files"
+    PLAN_RANK = "plan of a rank"
+    PLAN_MERGE = "plan of rank 0"
+    PLAN_SENT = "bytes from a rank"
+    PLAN_RECEIVED = "bytes to rank 0"
+    PLAN_STORED = "manifest and index"
+    PLAN_PEAK = "peak memory of rank 0"
 
     @property
     def unit(self) -> str:
         """Of a sample: seconds, bytes, percent, or none for a ratio."""
-        if self in {Operation.PEAK_SAVE, Operation.PEAK_LOAD}:
+        if self in _IN_BYTES:
             return "B"
         if self in {Operation.LOOP, Operation.STORED_SIZE}:
             return "%"
@@ -82,6 +88,18 @@ class Operation(str, Enum):
         return self in {Operation.SAVE_TMPFS, Operation.DEVICE_TO_HOST, Operation.HOST_TO_DEVICE}
 
 
+_IN_BYTES = frozenset(
+    {
+        Operation.PEAK_SAVE,
+        Operation.PEAK_LOAD,
+        Operation.PLAN_SENT,
+        Operation.PLAN_RECEIVED,
+        Operation.PLAN_STORED,
+        Operation.PLAN_PEAK,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """One contender in one cell."""
@@ -103,6 +121,8 @@ class Line:
     """For each sample of a stall or of a loop: from the call until the save was complete and durable."""
     loops: tuple[LoopTrace, ...] = ()
     """Every run of a training loop, the first included."""
+    rank_nbytes: tuple[int, ...] = ()
+    """Bytes that each rank has written in the last save, where there are several."""
     equal: bool | None = None
     """Whether everything that came back was bit-equal; None where nothing comes back."""
 
@@ -172,6 +192,14 @@ class Cell:
         peer = self.best_peer()
         return speed_ratio(line.samples, peer.samples) if peer else None
 
+    def rank_excess_percent(self, line: Line) -> float:
+        """By how much the rank that writes most exceeds the one that writes least."""
+        return (max(line.rank_nbytes) / min(line.rank_nbytes) - 1) * 100
+
+    def rank_total_percent(self, line: Line) -> float:
+        """What all ranks write together, of one copy of the state."""
+        return sum(line.rank_nbytes) / self.nbytes * 100
+
     def us_per_tensor(self, line: Line) -> Spread:
         """Microseconds per tensor of a measured line, the bytes included."""
         return Spread.of(seconds / self.n_tensors * 1e6 for seconds in line.samples)
@@ -237,6 +265,6 @@ def _cell(tree: dict[str, Any]) -> Cell:
 
 def _line(tree: dict[str, Any]) -> Line:
     plain = {key: value for key, value in tree.items() if key != "derived"}
-    lists = {key: tuple(plain.get(key, ())) for key in ("samples", "fsync_s", "durable_s")}
+    lists = {key: tuple(plain.get(key, ())) for key in ("samples", "fsync_s", "durable_s", "rank_nbytes")}
     loops = tuple(LoopTrace(**{**loop, "step_s": tuple(loop["step_s"])}) for loop in plain.get("loops", ()))
     return Line(**{**plain, **lists, "loops": loops, "role": Role(plain["role"])})

@@ -20,7 +20,12 @@ def load(folder: Path) -> dict[str, dict[str, Result]]:
     found: dict[str, dict[str, Result]] = {}
     for result in map(Result.read, sorted(folder.glob("*.json"))):
         found.setdefault(result.machine["name"], {})[result.case] = result
-    return {name: {case: cases[case] for case in CASES if case in cases} for name, cases in found.items()}
+    return {name: dict(sorted(cases.items(), key=_place)) for name, cases in found.items()}
+
+
+def _place(case: tuple[str, Result]) -> int:
+    """Those that have a command of their own come last."""
+    return list(CASES).index(case[0]) if case[0] in CASES else len(CASES)
 
 
 def render(results: dict[str, dict[str, Result]], folder: Path, relative_to: Path) -> str:

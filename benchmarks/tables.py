@@ -30,6 +30,12 @@ _HOW = {
     Operation.SAVE_CPU: "GB/s of one core: the state over the processor time of all threads, fsync included",
     Operation.LOAD_CPU: "GB/s of one core, page cache hot",
     Operation.STORED_SIZE: "% of the state",
+    Operation.PLAN_RANK: "ms after the capture: shares, places in files, entries, and the part encoded",
+    Operation.PLAN_MERGE: "ms: parts decoded, merged and checked, manifest and index encoded",
+    Operation.PLAN_SENT: "MiB",
+    Operation.PLAN_RECEIVED: "MiB, of all ranks",
+    Operation.PLAN_STORED: "MiB",
+    Operation.PLAN_PEAK: "MiB above the parts as they arrive",
     Operation.FIRST_SAVE: "time of the first save of a process ÷ median of its later ones",
 }
 _SAMPLE_FACTORS = {"B": 1 / (1 << 20), "s": 1000.0, "": 1.0, "%": 1.0}
@@ -128,6 +134,9 @@ def _entry(cell: Cell, line: Line) -> str:
             parts.append(f"{number(cell.us_per_tensor(line).median)} µs per tensor")
         if cell.operation.is_save and line.first:
             parts.append(f"first {number(cell.nbytes / line.first / 1e9)}")
+        if line.rank_nbytes:
+            least, most = (number(pick(line.rank_nbytes) / 1e6) for pick in (min, max))
+            parts.append(f"{least}–{most} MB per rank, {cell.rank_total_percent(line):.2f} % of one copy")
     text = " · ".join(parts)
     return f"**{text}**" if line.role is Role.OURS else text
 

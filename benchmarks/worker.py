@@ -60,6 +60,7 @@ class Bench:
         self._device = device
         self._state = self._states.build(state, scale, device)
         self._fingerprint = self._states.fingerprint(self._state)
+        self._contender.prepare(self._state)
         return self._size()
 
     def build_training(self, scale: float, device: str) -> dict[str, Any]:
@@ -87,6 +88,7 @@ class Bench:
             "fsync_s": after - saved,
             "peak_nbytes": memory.peak_nbytes() - resident,
             "stored_nbytes": tree_nbytes(path),
+            "rank_nbytes": self._contender.rank_nbytes(path),
         }
 
     def load(self, path: Path) -> dict[str, Any]:

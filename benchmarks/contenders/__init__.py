@@ -11,6 +11,7 @@ from benchmarks.contenders.dcp import (
 )
 from benchmarks.contenders.fastsafetensors import FastSafetensors
 from benchmarks.contenders.memcpy import Memcpy
+from benchmarks.contenders.on_ranks import DistributedCheckpointOnRanks, SucroseOnRanks
 from benchmarks.contenders.pinned_copy import PinnedCopy
 from benchmarks.contenders.runai import RunaiModelStreamer
 from benchmarks.contenders.safetensors_file import Safetensors, SafetensorsMap
@@ -91,6 +92,8 @@ _ALL: tuple[type[Contender], ...] = (
     SucroseStates,
     EngineDigest,
     EngineNoDigest,
+    SucroseOnRanks,
+    DistributedCheckpointOnRanks,
     Memcpy,
     PinnedCopy,
     *STALLERS,

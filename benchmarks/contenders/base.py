@@ -53,6 +53,13 @@ class Contender:
     note: ClassVar[str] = ""
     """What a reader of the table must know."""
 
+    def prepare(self, state: State) -> None:
+        """What has to be there before the first save of `state`, and is not timed."""
+
+    def rank_nbytes(self, path: Path) -> tuple[int, ...]:  # noqa: ARG002
+        """Bytes that each rank has written to `path`; none where there is one process."""
+        return ()
+
     def save(self, state: State, path: Path) -> None:
         """Writes `state`. A contender that only loads writes a file that it can load."""
         raise NotImplementedError

@@ -131,3 +131,82 @@ def test_cancelling_on_one_rank_ends_the_save_on_all(tmp_path: Path) -> None:
     assert "cancelled" in str(outcomes[0].error)
     assert_old_is_intact(path)
     assert os.listdir(path.parent) == ["snapshot"]
+
+
+def fail_apart(rank: int, world_size: int, folder: str) -> list[str]:
+    import os
+    import time
+
+    import torch
+
+    import sucrose.snapshot.take as take
+    from sucrose import Snapshot, StateDict
+
+    seen = []
+
+    def attempt(name: str) -> None:
+        try:
+            Snapshot.take(f"{folder}/{name}", {"state": StateDict(mine=torch.ones(10), pair=(1, 2))})
+        except Exception as error:  # noqa: BLE001  # whichever it is, it is looked at
+            seen.append(type(error).__name__)
+        else:
+            seen.append("taken")
+
+    if rank == 1:
+        os.environ["SUCROSE_SIGNING_KEY"] = "too short"
+    attempt("signed")
+    os.environ.pop("SUCROSE_SIGNING_KEY", None)
+    attempt("after")
+
+    store_objects = take.store_objects
+
+    def failing(*args: Any) -> Any:
+        if rank == 0:
+            raise PermissionError(13, "not allowed")
+        while any(name.startswith(".") for name in os.listdir(folder)):  # until rank 0 has cleaned up
+            time.sleep(0.002)
+        return store_objects(*args)
+
+    take.store_objects = failing
+    attempt("removed")
+    return seen
+
+
+def test_an_argument_that_is_wrong_on_one_rank_fails_all_at_once_and_leaves_them_in_step(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    outcomes = run_ranks(2, fail_apart, tmp_path, arguments=[str(folder)], environment=ENVIRONMENT)
+    assert [one.error for one in outcomes] == [None, None]
+    assert [one.value[:2] for one in outcomes] == [["RankError", "taken"], ["ConfigError", "taken"]]
+    assert [one.value[2] for one in outcomes] == ["PermissionError", "RankError"]  # not that a folder is missing
+    assert os.listdir(folder) == ["after"]
+
+
+def leave_at_once(rank: int, world_size: int, path: str) -> None:
+    import gc
+
+    import torch
+    import torch.distributed as dist
+
+    from sucrose import Snapshot, StateDict
+    from sucrose.snapshot.data_writes import DataWrites
+
+    if rank == 1:
+        wait = DataWrites.wait
+
+        def wait_for_the_other(self: Any, timeout_s: float | None = None) -> bool:
+            wait_for_point(0, "destroyed")  # noqa: F821  # run_ranks has it
+            return wait(self, timeout_s)
+
+        DataWrites.wait = wait_for_the_other
+    Snapshot.async_take(path, {"state": StateDict(mine=torch.full((10,), float(rank)))})
+    dist.destroy_process_group()
+    gc.collect()
+    point("destroyed")  # noqa: F821
+
+
+def test_a_pending_snapshot_outlives_the_process_group(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "step"
+    outcomes = run_ranks(2, leave_at_once, tmp_path, arguments=[str(path)], environment=ENVIRONMENT)
+    assert [(one.status, one.stderr) for one in outcomes] == [(0, ""), (0, "")]
+    assert [Snapshot(path).read_object(f"{rank}/state/mine").unique().tolist() for rank in (0, 1)] == [[0], [1]]

@@ -246,13 +246,16 @@ def _entries_of_many_ranks(manifest: Manifest, world_size: int) -> EntriesOfMany
     shared: dict[str, SharedEntry] = {}
     spread: dict[str, list[tuple[int, str, list[Shard]]]] = {}
     ranks = {str(rank): rank for rank in range(world_size)}
+    names: dict[int, str] = {}  # of meshes: the entries of a take share theirs
     for path, entry in manifest.items():
         prefix, _, logical = path.partition("/")
         rank = ranks.get(prefix)
         if rank is None:
             continue
         if isinstance(entry, (DTensorEntry, ShardedTensorEntry)):
-            mesh = str(entry.mesh) if isinstance(entry, DTensorEntry) else ""
+            mesh = ""
+            if isinstance(entry, DTensorEntry):
+                mesh = names.get(id(entry.mesh)) or names.setdefault(id(entry.mesh), str(entry.mesh))
             of_path = spread.get(logical)
             if of_path is None:
                 of_path = spread[logical] = []

@@ -80,6 +80,14 @@ class Exchange(ABC):
         """
 
     @abstractmethod
+    def check(self) -> None:
+        """Asks at once whether a rank has failed.
+
+        Raises:
+            RankError: one has, maybe this one.
+        """
+
+    @abstractmethod
     def fail(self, error: BaseException) -> None:
         """Tells all others that this rank has failed, the first time; never raises."""
 

@@ -25,6 +25,9 @@ class LoneExchange(Exchange):
     def alive(self) -> None:
         pass
 
+    def check(self) -> None:
+        pass
+
     def fail(self, error: BaseException) -> None:
         pass
 

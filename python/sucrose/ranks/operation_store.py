@@ -46,10 +46,13 @@ class OperationStore:
         store: that of the group.
         number: which operation of the group it is; part of each key.
         keepers: the ranks of the group in whose process the store is, where that is known: one or none.
+        original: the program's own, where `store` is another connection. The server may belong to it, and a program
+            may let go of it, by `destroy_process_group`, while an operation goes on in the background.
     """
 
-    def __init__(self, store: Store, number: int, keepers: tuple[int, ...]) -> None:
+    def __init__(self, store: Store, number: int, keepers: tuple[int, ...], original: Store | None = None) -> None:
         self._store = store
+        self._original = original
         self._prefix = f"sucrose/{number}/"
         self._keepers = keepers
         self._pid = os.getpid()

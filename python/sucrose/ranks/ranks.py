@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 class _Group:
     """What this process remembers of a process group for as long as that exists."""
 
-    def __init__(self, pid: int, store: Store | None, keepers: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, pid: int, store: Store | None, keepers: tuple[int, ...] = (), original: Store | None = None
+    ) -> None:
         self.pid = pid
         self.store = store
+        self.original = original
         self.keepers = keepers
         self.numbers = itertools.count(1)
 
@@ -104,11 +107,12 @@ class Ranks:
                 different calls hear that.
             timeout_s: a rank may be silent so long; None is the option `rank_timeout_s`.
         """
-        if self._group is None or self._group.store is None:
+        group = self._group
+        if group is None or group.store is None:
             return LoneExchange()
         if timeout_s is None:
             timeout_s = current_options().rank_timeout_s
-        store = OperationStore(self._group.store, next(self._group.numbers), self._group.keepers)
+        store = OperationStore(group.store, next(group.numbers), group.keepers, group.original)
         return StoreExchange(store, self._members, what, timeout_s)
 
 
@@ -116,7 +120,9 @@ def _group_of(pg: dist.ProcessGroup, members: Members) -> _Group:
     group = _groups.get(pg)
     if group is None:
         keepers = keepers_of(members.global_ranks)
-        group = _groups[pg] = _Group(os.getpid(), own_connection(store_of(pg), pg.group_name, keepers), keepers)
+        original = store_of(pg)
+        connection = own_connection(original, pg.group_name, keepers)
+        group = _groups[pg] = _Group(os.getpid(), connection, keepers, original)
     if group.pid != os.getpid():
         raise ForkError(
             "the process group belongs to the process that this one was forked from, whose connections it shares: "

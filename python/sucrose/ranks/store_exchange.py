@@ -103,6 +103,9 @@ class StoreExchange(Exchange):
         if self._heart.beat(self._place):
             self._failure.check()
 
+    def check(self) -> None:
+        self._failure.check()
+
     def fail(self, error: BaseException) -> None:
         if self._is_closed or not self._store.is_ours:
             return

@@ -66,6 +66,8 @@ def shared_entry(metadata: SnapshotMetadata, path: str) -> SharedEntry | None:
     if metadata.world_size == 1:
         entry = metadata.manifest.get(f"0/{logical}")
         return None if entry is None else SharedEntry(0, entry)
+    if len(metadata.of_many_ranks.shards.get(logical, ())) > 1:
+        return None  # meshes side by side: nobody can tell which value is meant
     return metadata.of_many_ranks.shared.get(logical)
 
 

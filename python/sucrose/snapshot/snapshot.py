@@ -32,7 +32,7 @@ from sucrose.snapshot.restore import RestoreReport, restore_app_state
 from sucrose.snapshot.signing import sign_snapshot
 from sucrose.snapshot.state_reader import StateReader
 from sucrose.snapshot.stateful import AppState, check_app_state
-from sucrose.snapshot.take_request import TakeRequest, async_take, take
+from sucrose.snapshot.take_request import TakeRequest, async_take, failing_on_all, take
 from sucrose.snapshot.take_stats import TakeStats
 from sucrose.snapshot.verify import Problem, VerifyReport, verify_files
 from sucrose.storage import LocalDirectory, local_path
@@ -150,7 +150,9 @@ class Snapshot:
             RankError: another rank has failed, or is silent; nothing was committed.
             OSError: writing failed; nothing was committed.
         """
-        reference = cls(path, pg, storage_options, signing_key=signing_key)
+        with failing_on_all(pg):
+            reference = cls(path, pg, storage_options, signing_key=signing_key)
+            globs = checked_globs(replicated)
         return reference._committed(
             *take(
                 TakeRequest(
@@ -167,7 +169,7 @@ class Snapshot:
                     signer=reference._signer,
                     progress=progress,
                     is_collective=True,
-                    replicated=checked_globs(replicated),
+                    replicated=globs,
                 ),
                 reference._go_to,
             )
@@ -220,7 +222,9 @@ class Snapshot:
                 has been told of it yet. Nothing was begun then. Errors of writing are raised by
                 `PendingSnapshot.wait`, by the next take, or reported when the program ends.
         """
-        reference = cls(path, pg, storage_options, signing_key=signing_key)
+        with failing_on_all(pg):
+            reference = cls(path, pg, storage_options, signing_key=signing_key)
+            globs = checked_globs(replicated)
         return async_take(
             TakeRequest(
                 path=path,
@@ -235,7 +239,7 @@ class Snapshot:
                 compression=compression,
                 signer=reference._signer,
                 is_collective=True,
-                replicated=checked_globs(replicated),
+                replicated=globs,
             ),
             reference._committed,
             reference._go_to,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sucrose.errors import NotDurableError
+from sucrose.errors import NotDurableError, RankError
 from sucrose.formats.index import INDEX_FILE, SnapshotIndex, encode_index
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.formats.signature import SIGNATURE_FILE, encode_signature
@@ -234,9 +235,25 @@ def discarded_on_error(
         try:
             yield
         except BaseException as error:
+            cause = _failure_behind(error, staged, exchange)
             exchange.fail(error)
             discard(staged, writes, exchange)
+            if cause is not None:
+                raise cause from error
             raise
+
+
+def _failure_behind(
+    error: BaseException, staged: StagedDirectory | JoinedDirectory, exchange: Exchange
+) -> RankError | None:
+    """That of another rank: after one, rank 0 removes the directory in which others still write."""
+    if not isinstance(staged, JoinedDirectory) or getattr(error, "errno", None) not in (errno.ENOENT, errno.ESTALE):
+        return None
+    try:
+        exchange.check()
+    except RankError as failure:
+        return failure
+    return None
 
 
 def discard(staged: StagedDirectory | JoinedDirectory, writes: DataWrites, exchange: Exchange) -> None:

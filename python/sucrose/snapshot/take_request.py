@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sucrose.snapshot.take_stats import TakeStats
 
 
+_WHAT = "taking a snapshot"
 _LOOK_UP_S = 0.5  # while writes go on: to show the other ranks that they do
 _MOST_IN_BACKGROUND = 32
 """Each has a folder, a descriptor and memory; a program that saves faster than the disk waits for the disk."""
@@ -62,6 +64,22 @@ class TakeRequest:
     is_collective: bool = False
     """Whether all ranks of the group take part. Otherwise it has to be a group of one."""
     replicated: Sequence[str] = ()
+
+
+@contextmanager
+def failing_on_all(pg: Any) -> Iterator[None]:
+    """Where arguments are looked at, before the take is begun: ranks that wait in it hear of an error in here.
+
+    A rank that makes a call less than the others would be out of step with them from then on.
+    """
+    try:
+        yield
+    except Exception as error:
+        with suppress(Exception):  # that one is raised
+            exchange = Ranks.of(pg).begin(_WHAT)
+            exchange.fail(error)
+            exchange.close()
+        raise
 
 
 def take(
@@ -112,7 +130,7 @@ def _start(request: TakeRequest, *, in_background: bool = False) -> StartedTake:
     if not request.is_collective:
         check_single_process(request.pg)
     ranks = Ranks.of(request.pg)
-    exchange = ranks.begin("taking a snapshot")  # before anything that could fail on some ranks only
+    exchange = ranks.begin(_WHAT)  # before anything that could fail on some ranks only
     try:
         return _start_with(request, ranks, exchange, in_background=in_background)
     except BaseException as error:

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from sucrose.errors import StorageError, UnsupportedError
+from sucrose.formats.limits import MAX_METADATA_NBYTES
 from sucrose.formats.manifest import MANIFEST_VERSION, DTensorEntry, Entry, SnapshotMetadata
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from sucrose.formats.index import FileRecord
     from sucrose.snapshot.collective.parts import Part
     from sucrose.storage import LocalDirectory
+
+MAX_MESHES_NBYTES = MAX_METADATA_NBYTES // 2
+"""Of the meshes in a manifest, where every rank has them in entries of its own."""
 
 
 def merged_metadata(parts: Sequence[Part]) -> SnapshotMetadata:
@@ -29,6 +33,8 @@ def merged_metadata(parts: Sequence[Part]) -> SnapshotMetadata:
         entries.update(part.entries)
     if len(parts) > 1:
         _share_copies(entries, len(parts))
+        _leave_out_empty(entries)
+        _list_shards_once(entries)
     metadata = SnapshotMetadata(MANIFEST_VERSION, len(parts), entries)
     _check_whole(parts, metadata)
     return metadata
@@ -91,21 +97,74 @@ def _share_copies(entries: dict[str, Entry], world_size: int) -> None:
             entries[f"0/{path.partition('/')[2]}"] = entry
 
 
+def _list_shards_once(entries: dict[str, Entry]) -> None:
+    """Where meshes alone would fill the manifest, a tensor has one entry, at the lowest of its ranks, with all shards.
+
+    Otherwise each rank has an entry with its own shards and all of the mesh, as torchsnapshot has it, which grows with
+    the square of the ranks: 1,024 of them could save no more than a hundred tensors.
+    """
+    spread: dict[str, list[tuple[str, DTensorEntry]]] = {}
+    sizes: dict[int, int] = {}  # of meshes, which the entries share
+    nbytes = 0
+    for path, entry in entries.items():
+        if isinstance(entry, DTensorEntry):
+            nbytes += sizes.get(id(entry.mesh)) or sizes.setdefault(id(entry.mesh), len(str(entry.mesh)))
+            spread.setdefault(path.partition("/")[2], []).append((path, entry))
+    if nbytes <= MAX_MESHES_NBYTES:
+        return
+    for found in spread.values():
+        first_path, first = found[0]
+        if any(entry.mesh is not first.mesh for _, entry in found):  # side by side: each has a value of its own
+            continue
+        shards = [shard for _, entry in found for shard in entry.shards]
+        for path, _ in found[1:]:
+            del entries[path]
+        entries[first_path] = DTensorEntry(shards, first.mesh, first.dim_map)
+
+
+def _leave_out_empty(entries: dict[str, Entry]) -> None:
+    """Takes out the entries of ranks whose shards others have written, as torchsnapshot has it.
+
+    They stay where meshes side by side each have a tensor of the name: they tell which of them is the rank's.
+    """
+    empty = [path for path, entry in entries.items() if isinstance(entry, DTensorEntry) and not entry.shards]
+    meshes: dict[str, list[Any]] = {path.partition("/")[2]: [] for path in empty}
+    for path, entry in entries.items() if meshes else ():
+        of_path = meshes.get(path.partition("/")[2])
+        if of_path is not None and isinstance(entry, DTensorEntry) and entry.mesh not in of_path:
+            of_path.append(entry.mesh)
+    for path in empty:
+        if len(meshes[path.partition("/")[2]]) == 1:
+            del entries[path]
+
+
 def _ranks_in(mesh: Any) -> int:
     return sum(map(_ranks_in, mesh)) if isinstance(mesh, list) else 1
 
 
 def _check_whole(parts: Sequence[Part], metadata: SnapshotMetadata) -> None:
-    numel = {path: whole for part in parts for path, whole in part.sharded_numel.items()}
-    for path, by_mesh in metadata.of_many_ranks.shards.items():
-        whole = numel[path]
-        for shards in by_mesh.values():
-            boxes = {(*shard.offsets, *shard.sizes) for shard in shards}
-            written = sum(math.prod(box[len(box) // 2 :]) for box in boxes)
-            if written == whole:
-                continue
-            raise UnsupportedError(
-                f"{path!r} is spread over ranks and has {whole} elements, of which {written} were saved: every rank "
-                "that holds a part of it has to give it to the take, under the same name",
-                key=path,
-            )
+    names: dict[int, str] = {}
+    whole = {
+        (path, _mesh_in(part.entries.get(f"{rank}/{path}"), names)): numel
+        for rank, part in enumerate(parts)
+        for path, numel in part.sharded_numel.items()
+    }
+    shards_of = metadata.of_many_ranks.shards if whole else {}
+    for (path, mesh), numel in whole.items():
+        shards = shards_of.get(path, {}).get(mesh, ())
+        boxes = {(*shard.offsets, *shard.sizes) for shard in shards}
+        written = sum(math.prod(box[len(box) // 2 :]) for box in boxes)
+        if written == numel:
+            continue
+        raise UnsupportedError(
+            f"{path!r} is spread over ranks and has {numel} elements, of which {written} were saved: every rank "
+            "that holds a part of it has to give it to the take, under the same name",
+            key=path,
+        )
+
+
+def _mesh_in(entry: Entry | None, names: dict[int, str]) -> str:
+    """As shards are listed by it; ShardedTensors have none. `names` are those of meshes, which entries share."""
+    if not isinstance(entry, DTensorEntry):
+        return ""
+    return names.get(id(entry.mesh)) or names.setdefault(id(entry.mesh), str(entry.mesh))

@@ -52,10 +52,19 @@ class _DdpModule:
 
 
 def replicated_values(
-    captured: CapturedState, app_state: Mapping[str, Any], globs: Sequence[str], engine: Engine
+    captured: CapturedState,
+    app_state: Mapping[str, Any],
+    globs: Sequence[str],
+    engine: Engine,
+    global_ranks: Sequence[int] = (),
 ) -> dict[str, ReplicatedValue]:
-    """The replicated ones among all values but those that are spread over ranks, by path without the rank."""
-    modules = {f"{encode_key(key)}/": found for key, value in app_state.items() if (found := _ddp_module(value))}
+    """The replicated ones among all values but those that are spread over ranks, by path without the rank.
+
+    Modules whose DistributedDataParallel does not reach all of `global_ranks` count as any other.
+    """
+    modules = {
+        f"{encode_key(key)}/": found for key, value in app_state.items() if (found := _ddp_module(value, global_ranks))
+    }
     if not globs and not modules:
         return {}
     is_replicated = _matcher(globs, modules)
@@ -76,10 +85,12 @@ def replicated_values(
     return dict(sorted(values.items()))
 
 
-def _ddp_module(stateful: Any) -> _DdpModule | None:
+def _ddp_module(stateful: Any, global_ranks: Sequence[int]) -> _DdpModule | None:
     is_adapter = isinstance(stateful, DistributedDataParallelAdapter)
     module = stateful.distributed_data_parallel if is_adapter else stateful
     if not isinstance(module, torch.nn.parallel.DistributedDataParallel):
+        return None
+    if not set(torch.distributed.get_process_group_ranks(module.process_group)).issuperset(global_ranks):
         return None
     prefix = "" if is_adapter else "module."
     ignored = frozenset(prefix + name for name in module.parameters_to_ignore)

@@ -46,7 +46,7 @@ def keep_share(
     Raises:
         RankError: another rank has failed.
     """
-    own = replicated_values(captured, app_state, globs, engine)
+    own = replicated_values(captured, app_state, globs, engine, global_ranks)
     generators = tuple(f"{encode_key(key)}/" for key, value in app_state.items() if isinstance(value, RNGState))
     replicated = agree_on_replicated(exchange, own, generators)
     writers = writers_of_replicated(replicated.values(), exchange.world_size)
@@ -72,8 +72,9 @@ def in_manifest(entries: Mapping[str, Entry], replicated: frozenset[str]) -> dic
 def _shards_of_others(captured: CapturedState, global_ranks: Sequence[int]) -> set[str]:
     """Names of shards that another of their holders writes."""
     held = []
+    members = frozenset(global_ranks)
     for path, value in captured.sharded.items():
-        holders = tuple(rank for rank in value.holders if rank in global_ranks)
+        holders = tuple(rank for rank in value.holders if rank in members)
         names = captured.shard_names[path]
         if len(holders) > 1 and names and not any(name in captured.aliases for name in names):
             held.append(HeldShards(path, _nbytes(captured, names), holders))

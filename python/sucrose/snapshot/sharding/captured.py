@@ -63,7 +63,7 @@ def shard_entries(captured: CapturedState, entries: Mapping[str, Entry]) -> dict
     Args:
         captured: what the entries belong to.
         entries: of all that this rank has written, pickled tensors included. A shard that is not among them was
-            left to another of its holders; a value of which nothing is among them has no entry.
+            left to another of its holders.
     """
     result = dict(entries)
     for path, value in captured.sharded.items():
@@ -73,12 +73,10 @@ def shard_entries(captured: CapturedState, entries: Mapping[str, Entry]) -> dict
         else:
             places = dict(zip(captured.shard_names[path], (s.box.offsets for s in value.shards), strict=True))
         shards = [shard for name, entry in written for shard in _shards(entry, places[name])]
-        if not shards:  # as torchsnapshot has it: what others have written is found with them
-            continue
-        if value.layout is None:
-            result[path] = ShardedTensorEntry(shards)
-        else:
+        if value.layout is not None:  # without shards, too: of several meshes it tells the rank's
             result[path] = DTensorEntry(shards, value.layout.mesh, value.layout.dim_map)
+        elif shards:
+            result[path] = ShardedTensorEntry(shards)
     return result
 
 
