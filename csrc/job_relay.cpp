@@ -8,8 +8,20 @@
 namespace sucrose {
 
 // What the caller has of a chunk. The slot lies in here, and not in the chunk, so that the chunk
-// can end before the caller lets go of it.
+// can end before the caller lets go of it. Whoever is the last to do that lets others have the
+// slot.
 struct Job::Freight {
+    explicit Freight(Scheduler &of) : scheduler(of) {}
+    ~Freight() {
+        if (slot) {
+            slot.reset();
+            scheduler.pump();
+        }
+    }
+    Freight(const Freight &) = delete;
+    Freight &operator=(const Freight &) = delete;
+
+    Scheduler &scheduler;
     SlotLease slot;
     std::shared_ptr<void> memory;
     std::function<void()> then;
@@ -19,12 +31,12 @@ struct Job::Freight {
 
 void Job::hand_over(const ChunkPtr &chunk, std::span<const Piece> pieces,
                     std::shared_ptr<void> memory, std::function<void()> then) {
-    auto freight = std::make_shared<Freight>();
+    const auto freight = std::make_shared<Freight>(scheduler_);
     freight->slot = std::move(chunk->slot);
     freight->memory = std::move(memory);
     freight->then = std::move(then);
     freight->pieces_out = pieces.size();
-    std::function<void(int)> ended = [this, chunk, freight](int outcome) {
+    const auto ended = [this, chunk, freight](int outcome) {
         if (outcome != Relay::carried_out) {
             freight->in_vain = true;
         }
@@ -43,17 +55,10 @@ void Job::hand_over(const ChunkPtr &chunk, std::span<const Piece> pieces,
         chunk->slot = std::move(freight->slot);
         freight->then();
     };
-    bool refused = false;
     for (const Piece &piece : pieces) {
         if (!relay_->try_offer({piece.data, piece.nbytes, piece.offset, freight, ended})) {
             ended(Relay::closed);
-            refused = true;
         }
-    }
-    if (refused) {
-        ended = nullptr;
-        freight.reset(); // the slot with it, unless the caller has a part of it
-        scheduler_.pump();
     }
 }
 

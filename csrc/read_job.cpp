@@ -79,7 +79,7 @@ ReadJob::ReadJob(Scheduler &scheduler, std::string path, ExtentList destinations
                  Plan plan)
     : Job(scheduler, plan.chunks.size(),
           options.max_in_flight == 0 ? SIZE_MAX : options.max_in_flight, plan.nbytes,
-          options.relayed ? make_relay(scheduler, path) : nullptr),
+          options.relayed ? std::make_shared<Relay>(path, Relay::Order::lowest_first) : nullptr),
       destinations_(std::move(destinations)), options_(std::move(options)),
       chunks_(std::move(plan.chunks)),
       file_(relay_ ? nullptr : open_file(std::move(path), options_)) {

@@ -86,7 +86,6 @@ private:
     void read_direct(const ChunkPtr &chunk, const Range &range);
     void take_cached(const ChunkPtr &chunk, const Range &range, std::span<const std::byte> cached);
     // From the caller; see read_job_relay.cpp.
-    static std::shared_ptr<Relay> make_relay(Scheduler &scheduler, const std::string &name);
     Range stored_range_of(std::size_t ordinal) const noexcept;
     void end_relay();
     void request(const ChunkPtr &chunk);

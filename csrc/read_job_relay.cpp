@@ -10,11 +10,6 @@
 
 namespace sucrose {
 
-std::shared_ptr<Relay> ReadJob::make_relay(Scheduler &scheduler, const std::string &name) {
-    return std::make_shared<Relay>(name, Relay::Order::lowest_first,
-                                   [&scheduler] { scheduler.pump(); });
-}
-
 // The part of the file, as it is stored, that the chunk comes from.
 ReadJob::Range ReadJob::stored_range_of(std::size_t ordinal) const noexcept {
     if (!options_.stored) {

@@ -44,11 +44,6 @@ std::unique_ptr<OutputFile> make_file(std::string path, std::uint64_t nbytes,
     return std::make_unique<OutputFile>(std::move(path), nbytes, options.direct_min_nbytes);
 }
 
-std::shared_ptr<Relay> make_relay(Scheduler &scheduler, const std::string &name) {
-    return std::make_shared<Relay>(name, Relay::Order::of_the_file,
-                                   [&scheduler] { scheduler.pump(); });
-}
-
 } // namespace
 
 std::shared_ptr<WriteJob> WriteJob::create(Scheduler &scheduler, std::string path,
@@ -65,7 +60,7 @@ WriteJob::WriteJob(Scheduler &scheduler, std::string path, ExtentList sources,
                    const Options &options)
     : Job(scheduler, chunk_count(sources.end()),
           options.max_in_flight == 0 ? SIZE_MAX : options.max_in_flight, sources.end(),
-          options.relayed ? make_relay(scheduler, path) : nullptr),
+          options.relayed ? std::make_shared<Relay>(path, Relay::Order::of_the_file) : nullptr),
       sources_(std::move(sources)), durable_(options.durable), digest_kind_(options.digest_kind),
       digests_(options.digest ? chunk_count(sources_.end()) : 0),
       encoded_(make_encoded_write(scheduler, options.encoding, sources_.end())),

@@ -4,8 +4,7 @@
 
 namespace sucrose {
 
-Relay::Relay(std::string name, Order order, std::function<void()> memory_freed)
-    : name_(std::move(name)), order_(order), memory_freed_(std::move(memory_freed)) {}
+Relay::Relay(std::string name, Order order) : name_(std::move(name)), order_(order) {}
 
 bool Relay::try_offer(Transfer transfer) {
     const std::lock_guard lock(mutex_);
@@ -81,9 +80,6 @@ void Relay::close() noexcept {
     for (const auto &transfer : taken) {
         end(*transfer);
     }
-    if (!offered.empty()) {
-        memory_freed_();
-    }
 }
 
 void Relay::give_back(std::shared_ptr<Transfer> transfer, int outcome) noexcept {
@@ -95,8 +91,6 @@ void Relay::give_back(std::shared_ptr<Transfer> transfer, int outcome) noexcept 
     if (open) {
         std::exchange(transfer->ended, nullptr)(outcome);
     }
-    transfer.reset(); // its memory, where `ended` has not taken that
-    memory_freed_();
 }
 
 Relay::Load::Load(std::shared_ptr<Relay> relay, std::shared_ptr<Transfer> transfer)

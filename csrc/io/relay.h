@@ -75,9 +75,8 @@ public:
 
     enum class Taken { load, nothing_yet, end, closed };
 
-    // `name` says what the file is, in errors. `memory_freed` is called when memory that was with
-    // the caller has come free.
-    Relay(std::string name, Order order, std::function<void()> memory_freed);
+    // `name` says what the file is, in errors.
+    Relay(std::string name, Order order);
 
     const std::string &name() const noexcept { return name_; }
     // False where the relay is closed: the transfer goes nowhere then.
@@ -96,7 +95,6 @@ private:
 
     const std::string name_;
     const Order order_;
-    const std::function<void()> memory_freed_;
     const ProcessGuard process_;
     std::mutex mutex_;
     std::condition_variable changed_;
