@@ -40,6 +40,11 @@ def restore_with(rank: int, world_size: int, path: str, how: str) -> dict[str, A
             content[-5] ^= 1
             file.write_bytes(content)
         dist.barrier()
+    if how == "another snapshot":
+        state["mine"] += 900
+        Snapshot.take(f"{path}-later", app_state)
+        state["mine"] -= 900
+        path += "-later" * rank
     try:
         Snapshot(path).restore(app_state)
     except (SucroseError, TypeError) as error:
@@ -61,6 +66,15 @@ def test_what_does_not_fit_on_one_rank_leaves_all_ranks_as_they_were(tmp_path: P
     assert isinstance(second["error"], kind)
     assert isinstance(first["error"], RankError)
     assert first["error"].ranks == (1,)
+    assert (first["mine"], second["mine"]) == ([100.0], [101.0])
+
+
+def test_ranks_that_see_different_snapshots_restore_none(tmp_path: Path) -> None:
+    outcomes = run_ranks(2, restore_with, tmp_path, arguments=[str(tmp_path / "step"), "another snapshot"])
+    first, second = (outcome.value for outcome in outcomes)
+    assert isinstance(first["error"], StateMismatchError)
+    assert "rank 1 restores another snapshot" in str(first["error"])
+    assert isinstance(second["error"], RankError)
     assert (first["mine"], second["mine"]) == ([100.0], [101.0])
 
 

@@ -7,6 +7,7 @@ bind all parts of a snapshot to each other. See docs/format.md.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +107,13 @@ class SnapshotIndex(msgspec.Struct, gc=False, omit_defaults=True):
         if not self.bases:
             return self.files
         return {name: record for name, record in self.files.items() if not name.startswith("../")}
+
+    def identity(self) -> bytes:
+        """32 bytes that two snapshots have in common only where all of their bytes are the same."""
+        digest = hashlib.sha256(self.metadata.digests.encode())
+        for name in sorted(self.files):
+            digest.update(f"\n{name} {self.files[name].digests}".encode())
+        return digest.digest()
 
     def set_version(self) -> None:
         """Sets the oldest format version whose readers understand what is in here."""

@@ -20,6 +20,7 @@ import torch
 
 from sucrose.formats.manifest import SnapshotMetadata
 from sucrose.snapshot.allocation import collector_paused
+from sucrose.snapshot.collective.same_snapshot import agree_to_read
 from sucrose.snapshot.entries import find_entry
 from sucrose.snapshot.flatten import encode_key
 from sucrose.snapshot.reading import ReadBatch
@@ -58,13 +59,16 @@ def restore_app_state(
     *,
     strict: bool,
     snapshot_path: str,
+    identity: bytes,
     exchange: Exchange,
 ) -> RestoreReport:
     """Restores a checked `app_state`, together with the other ranks of `exchange`; see the head of this file.
 
+    `identity` tells the snapshot from others, which the ranks compare.
+
     Raises:
         RuntimeError: a key of `app_state` is not in the snapshot.
-        StateMismatchError: shapes, dtypes or keys differ; nothing was changed.
+        StateMismatchError: shapes, dtypes or keys differ, or ranks see different snapshots; nothing was changed.
         RankError: another rank has failed.
     """
     started = time.perf_counter()
@@ -84,7 +88,7 @@ def restore_app_state(
             reader.mismatches += reader.must_not_remain(stateful, strict=strict)
             exchange.alive()
     reader.raise_mismatches(snapshot_path)
-    exchange.agree("the state fits")
+    agree_to_read(exchange, snapshot_path, identity)
     batch.read(exchange.alive)
     for key in keys:
         stateful = app_state[key]

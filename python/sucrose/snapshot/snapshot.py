@@ -275,7 +275,7 @@ class Snapshot:
             IncompleteSnapshotError: there is no snapshot at the path.
             SignatureError: a signing key is set, and the snapshot is not signed with it; nothing was changed.
             RuntimeError: a name in `app_state` is not in the snapshot.
-            StateMismatchError: shapes, dtypes or keys differ; nothing was changed.
+            StateMismatchError: shapes, dtypes or keys differ, or ranks see different snapshots; nothing was changed.
             UnsafeObjectError: an object needs `allow_pickle`; nothing was changed.
             RankError: another rank has failed, or is silent. Nothing was changed where that was before the reading.
             CorruptionError: the snapshot is damaged; tensors may have been overwritten.
@@ -284,8 +284,16 @@ class Snapshot:
             check_app_state(app_state)
             batch = self._batch(verify=verify, show_progress=progress if exchange.rank == 0 else False)
             reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=cast)
+            index = self._index_of_metadata()
             return restore_app_state(
-                app_state, self.metadata, reader, batch, strict=strict, snapshot_path=self.path, exchange=exchange
+                app_state,
+                self.metadata,
+                reader,
+                batch,
+                strict=strict,
+                snapshot_path=self.path,
+                identity=b"" if index is None else index.identity(),
+                exchange=exchange,
             )
 
     def read_object(
