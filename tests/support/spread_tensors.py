@@ -37,9 +37,7 @@ def spread(full: torch.Tensor, mesh_shape: Sequence[int], placements: Sequence[A
     local = full
     for mesh_dim, placement in enumerate(placements):
         if not placement.is_replicate():
-            parts, _ = placement._split_tensor(
-                local, mesh_shape[mesh_dim], with_padding=False, contiguous=True
-            )
+            parts, _ = placement._split_tensor(local, mesh_shape[mesh_dim], with_padding=False, contiguous=True)
             local = parts[mesh.get_coordinate()[mesh_dim]]
     return DTensor.from_local(local.clone(), mesh, placements, run_check=False, shape=full.shape, stride=full.stride())
 
