@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from carriers import NAME, destinations_in, fill, offsets_of, received, requests_of, serve, sources_of
+from carriers import NAME, destinations_in, fill, noise, offsets_of, received, requests_of, serve, sources_of, weights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,18 +32,6 @@ SIZES = [0, 1, 4097, CHUNK_NBYTES, CHUNK_NBYTES + 1, 3 * CHUNK_NBYTES + 4099]
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return get_engine(request.param)
-
-
-def weights(nbytes: int) -> bytes:
-    """Bytes of numbers around zero."""
-    generator = torch.Generator().manual_seed(nbytes)
-    values = torch.randn(nbytes // 2 + 1, generator=generator).bfloat16()
-    return values.view(torch.uint8).numpy().tobytes()[:nbytes]
-
-
-def noise(nbytes: int) -> bytes:
-    generator = torch.Generator().manual_seed(nbytes)
-    return torch.randint(256, (nbytes,), dtype=torch.uint8, generator=generator).numpy().tobytes()
 
 
 def relayed(engine: Engine, content: bytes, *, encoded: bool) -> tuple[bytes, WriteResult]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from carriers import NAME, Receivers, blocks_of, received, sources_of
+from carriers import NAME, Receivers, blocks_of, noise, received, sources_of, weights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,18 +39,6 @@ PLENTY = 1 << 30
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return get_engine(request.param)
-
-
-def weights(nbytes: int) -> bytes:
-    """Bytes of numbers around zero."""
-    generator = torch.Generator().manual_seed(nbytes)
-    values = torch.randn(nbytes // 2 + 1, generator=generator).bfloat16()
-    return values.view(torch.uint8).numpy().tobytes()[:nbytes]
-
-
-def noise(nbytes: int) -> bytes:
-    generator = torch.Generator().manual_seed(nbytes)
-    return torch.randint(256, (nbytes,), dtype=torch.uint8, generator=generator).numpy().tobytes()
 
 
 def fitting(encoding: Encoding | None, nbytes: int) -> Encoding | None:

@@ -7,6 +7,8 @@ import threading
 from array import array
 from typing import TYPE_CHECKING
 
+import torch
+
 from sucrose.engine import Extents
 
 if TYPE_CHECKING:
@@ -15,6 +17,19 @@ if TYPE_CHECKING:
     from sucrose.engine import Block, RelayedReadTicket, RelayedWriteTicket, Request, WriteResult
 
 NAME = "s3://bucket/step_1/data/0_0.safetensors"
+
+
+def weights(nbytes: int) -> bytes:
+    """Bytes of numbers around zero."""
+    generator = torch.Generator().manual_seed(nbytes)
+    values = torch.randn(nbytes // 2 + 1, generator=generator).bfloat16()
+    return values.view(torch.uint8).numpy().tobytes()[:nbytes]
+
+
+def noise(nbytes: int) -> bytes:
+    """Bytes that do not compress."""
+    generator = torch.Generator().manual_seed(nbytes)
+    return torch.randint(256, (nbytes,), dtype=torch.uint8, generator=generator).numpy().tobytes()
 
 
 def sources_of(*pieces: bytes) -> Extents:

@@ -292,7 +292,7 @@ class Snapshot:
                 batch,
                 strict=strict,
                 snapshot_path=self.path,
-                identity=b"" if index is None else index.identity(),
+                identity=index.identity() if index is not None and exchange.world_size > 1 else b"",
                 exchange=exchange,
             )
 
