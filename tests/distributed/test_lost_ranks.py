@@ -139,6 +139,7 @@ def fail_apart(rank: int, world_size: int, folder: str) -> list[str]:
 
     import torch
 
+    import sucrose.snapshot.collective.folder as folders
     import sucrose.snapshot.take as take
     from sucrose import Snapshot, StateDict
 
@@ -158,17 +159,26 @@ def fail_apart(rank: int, world_size: int, folder: str) -> list[str]:
     os.environ.pop("SUCROSE_SIGNING_KEY", None)
     attempt("after")
 
-    store_objects = take.store_objects
+    store_objects, join = take.store_objects, folders.JoinedDirectory
+
+    def wait_until_rank_0_has_cleaned_up() -> None:
+        while any(name.startswith(".") for name in os.listdir(folder)):
+            time.sleep(0.002)
 
     def failing(*args: Any) -> Any:
         if rank == 0:
             raise PermissionError(13, "not allowed")
-        while any(name.startswith(".") for name in os.listdir(folder)):  # until rank 0 has cleaned up
-            time.sleep(0.002)
+        wait_until_rank_0_has_cleaned_up()
         return store_objects(*args)
+
+    def joining_late(*args: Any) -> Any:
+        wait_until_rank_0_has_cleaned_up()
+        return join(*args)
 
     take.store_objects = failing
     attempt("removed")
+    folders.JoinedDirectory = joining_late
+    attempt("removed before it was joined")
     return seen
 
 
@@ -178,7 +188,9 @@ def test_an_argument_that_is_wrong_on_one_rank_fails_all_at_once_and_leaves_them
     outcomes = run_ranks(2, fail_apart, tmp_path, arguments=[str(folder)], environment=ENVIRONMENT)
     assert [one.error for one in outcomes] == [None, None]
     assert [one.value[:2] for one in outcomes] == [["RankError", "taken"], ["ConfigError", "taken"]]
-    assert [one.value[2] for one in outcomes] == ["PermissionError", "RankError"]  # not that a folder is missing
+    for removed in (2, 3):
+        # Not that a folder is missing.
+        assert [one.value[removed] for one in outcomes] == ["PermissionError", "RankError"]
     assert os.listdir(folder) == ["after"]
 
 

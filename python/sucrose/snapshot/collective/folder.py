@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from sucrose.errors import StorageError
 from sucrose.storage import JoinedDirectory, StagedDirectory
 
 if TYPE_CHECKING:
@@ -32,7 +33,12 @@ def make_or_join(
     """
     sizes = exchange.gather("bytes to write", _NBYTES.pack(nbytes))
     if sizes is None:
-        return JoinedDirectory(exchange.broadcast("folder", None).decode("utf-8", "surrogateescape"), target)
+        root = exchange.broadcast("folder", None).decode("utf-8", "surrogateescape")
+        try:
+            return JoinedDirectory(root, target)
+        except StorageError:
+            exchange.check()  # after the failure of a rank it has been removed again
+            raise
     staged = make(sum(_NBYTES.unpack(size)[0] for size in sizes))
     try:
         exchange.broadcast("folder", staged.root.encode("utf-8", "surrogateescape"))
