@@ -16,9 +16,9 @@ namespace sucrose {
 
 namespace {
 
-// The fastest of zstd's levels as far as matches go; these are hardly ever found in planes of
-// exponents, and the longer they must be the fewer are looked at in vain.
-constexpr int entropy_only_level = -50;
+// The lower the level the further apart zstd looks for matches. In planes of exponents these are
+// hardly ever worth it, and the literals between them are all the Huffman coder gets.
+constexpr int entropy_only_level = -5000;
 constexpr int entropy_only_min_match = 7;
 // ZSTD_ps_enable, or ZSTD_lcm_huffman before zstd 1.5.1. Levels below 0 do without by themselves.
 constexpr int huffman_literals = 1;
