@@ -45,7 +45,7 @@ soak: .venv/installed
 
 native-tests: .venv/created
 	tools/system_packages.sh doctest-dev
-	tools/native_tests.sh dev
+	tools/native_tests.sh release
 
 lint: .venv/installed
 	tools/lint.sh

@@ -16,7 +16,7 @@ create_environment() { # PRESET SANITIZERS
   tools/lend_packages.sh "build/$1-venv"
   python -m pip --python "build/$1-venv/bin/python" install --quiet --no-deps --no-build-isolation \
     -C build-dir="build/$1" -C cmake.build-type=RelWithDebInfo -C install.strip=false \
-    -C cmake.define.SUCROSE_SANITIZE="$2" .
+    -C cmake.define.SUCROSE_SANITIZE="$2" -C cmake.define.SUCROSE_BUILD_MODULE=ON .
 }
 
 tools/native_tests.sh tsan

@@ -21,6 +21,7 @@ is_present() {
     liburing-dev) has_header liburing.h ;;
     doctest-dev) has_header doctest/doctest.h ;;
     fio) fio --version ;;
+    ccache) ccache --version ;;
     zstd) zstd --version ;;
     redis-server) redis-server --version ;;
     clang) clang++ --version ;;
@@ -38,7 +39,7 @@ required=() optional=()
 for package in g++ python3-venv python3-dev libzstd-dev libxxhash-dev liburing-dev "$@"; do
   is_present "$package" && continue
   case $package in
-    liburing-dev | redis-server | chromium | zstd) optional+=("$package") ;;
+    liburing-dev | redis-server | chromium | zstd | ccache) optional+=("$package") ;;
     *) required+=("$package") ;;
   esac
 done
