@@ -6,18 +6,14 @@ tested against it. Operations run inside the call that submits them, one chunk o
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from array import array
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sucrose.engine.base import (
     CHUNK_NBYTES,
     DIGEST_NBYTES,
-    CorruptChunk,
     Encoding,
     Extents,
     ReadResult,
@@ -25,64 +21,16 @@ from sucrose.engine.base import (
     StoredChunks,
     WriteResult,
 )
-from sucrose.engine.blocks import blocks_of, chunks_of, crc32s_of
-from sucrose.engine.digests import DigestFunction, ExpectedDigests, digest_function
+from sucrose.engine.blocks import crc32s_of
+from sucrose.engine.digests import ExpectedDigests, digest_function
 from sucrose.engine.fingerprints import fingerprints_of
-from sucrose.engine.frames import (
-    UndecodableError,
-    check_encoding,
-    check_stored,
-    decode_chunk,
-    encode_chunk,
-    offsets_of,
-)
+from sucrose.engine.finished_ticket import FinishedTicket
+from sucrose.engine.frames import check_encoding, check_stored
+from sucrose.engine.reference_files import fsync, read_file, verify_file, write_file
 from sucrose.engine.reference_relay import ReferenceRelayedRead, ReferenceRelayedWrite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-_Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishedTicket(Generic[_Result]):
-    """An operation that ended before its ticket was handed out: with a result or an error."""
-
-    nbytes: int
-    result: _Result | None = None
-    error: OSError | None = None
-    staging_mode: str = "none"
-
-    def progress(self) -> tuple[int, int]:
-        """Bytes done and bytes in all."""
-        return (0 if self.error is not None else self.nbytes, self.nbytes)
-
-    def cancel(self) -> None:
-        """Comes too late: nothing is left to stop."""
-
-    def staged(self) -> bool:
-        """Always, once the error that there may be is raised."""
-        self.wait()
-        return True
-
-    def wait_safe(self, timeout_s: float | None = None) -> None:
-        """Raises the operation's error."""
-        self.wait(timeout_s)
-
-    def wait_staged(self, timeout_s: float | None = None) -> None:
-        """Raises the operation's error."""
-        self.wait(timeout_s)
-
-    def staging(self) -> str:
-        """``"blocking"`` where staging was asked for: the file was written instead."""
-        return self.staging_mode
-
-    def wait(self, timeout_s: float | None = None) -> _Result:  # noqa: ARG002 - it has ended
-        """Returns the result or raises the operation's error."""
-        if self.error is not None:
-            raise self.error
-        assert self.result is not None
-        return self.result
+    from collections.abc import Sequence
 
 
 class ReferenceEngine:
@@ -116,7 +64,7 @@ class ReferenceEngine:
             check_encoding(encoding, nbytes)
         mode = "none" if staging is None else "blocking"
         try:
-            digests, stored = _write_file(
+            digests, stored = write_file(
                 path, sources, digest_of=digest_of if digest else None, durable=durable, encoding=encoding
             )
         except OSError as error:
@@ -147,7 +95,7 @@ class ReferenceEngine:
             check_stored(stored, file_nbytes)
         nbytes = sum(destinations.nbytes)
         try:
-            corrupt = _read_file(path, offsets, destinations, file_nbytes, expected, stored)
+            corrupt = read_file(path, offsets, destinations, file_nbytes, expected, stored)
         except OSError as error:
             return FinishedTicket(nbytes=nbytes, error=error)
         self._count(nbytes_read=nbytes)
@@ -169,14 +117,11 @@ class ReferenceEngine:
         if stored is not None:
             check_stored(stored, file_nbytes)
         try:
-            with _opened(path, _nbytes_on_disk(file_nbytes, stored)) as fd:
-                reader = _ChunkReader(fd, path, file_nbytes, expected, stored)
-                for index in range(len(digests) // DIGEST_NBYTES):
-                    reader.load(index)
+            corrupt = verify_file(path, file_nbytes, expected, stored, len(digests) // DIGEST_NBYTES)
         except OSError as error:
             return FinishedTicket(nbytes=file_nbytes, error=error)
         self._count(nbytes_read=file_nbytes)
-        result = ReadResult(nbytes=file_nbytes, corrupt=reader.corrupt)
+        result = ReadResult(nbytes=file_nbytes, corrupt=corrupt)
         return FinishedTicket(nbytes=file_nbytes, result=result)
 
     def write_relayed(
@@ -290,7 +235,7 @@ class ReferenceEngine:
         for path in paths:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                _fsync(fd, path)
+                fsync(fd, path)
             finally:
                 os.close(fd)
 
@@ -303,150 +248,6 @@ class ReferenceEngine:
         with self._lock:
             for key, amount in amounts.items():
                 self._totals[key] += amount
-
-
-def _write_file(
-    path: str, sources: Extents, *, digest_of: DigestFunction | None, durable: bool, encoding: Encoding | None
-) -> tuple[bytes, StoredChunks | None]:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    digests = bytearray()
-    sizes, groups = array("Q"), bytearray()
-    fd = os.open(path, flags, 0o666)
-    try:
-        offset = 0
-        for chunk in chunks_of(sources):
-            if digest_of is not None:
-                digests += digest_of(chunk)
-            data = chunk
-            if encoding is not None:
-                itemsize = encoding.groups[len(sizes)] if encoding.groups else 0
-                frames, used_itemsize = encode_chunk(chunk, itemsize, encoding.level)
-                data = memoryview(frames)
-                sizes.append(len(data))
-                groups.append(used_itemsize)
-            _write_all(fd, path, data, offset)
-            offset += len(data)
-        if durable:
-            _fsync(fd, path)
-    finally:
-        os.close(fd)
-    stored = None if encoding is None else StoredChunks(sizes=sizes, groups=bytes(groups) if any(groups) else b"")
-    return bytes(digests), stored
-
-
-def _write_all(fd: int, path: str, data: memoryview, offset: int) -> None:
-    while data:
-        try:
-            written = os.pwrite(fd, data, offset)
-        except OSError as error:
-            error.filename = path
-            raise
-        data = data[written:]
-        offset += written
-
-
-def _fsync(fd: int, path: str) -> None:
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        error.filename = path
-        raise
-
-
-def _read_file(
-    path: str,
-    offsets: array[int],
-    destinations: Extents,
-    file_nbytes: int,
-    expected: ExpectedDigests,
-    stored: StoredChunks | None,
-) -> list[CorruptChunk]:
-    with _opened(path, _nbytes_on_disk(file_nbytes, stored)) as fd:
-        reader = _ChunkReader(fd, path, file_nbytes, expected, stored)
-        for block in blocks_of(destinations):
-            block.scatter(reader.read(offsets[block.extent] + block.offset, block.nbytes))
-    return reader.corrupt
-
-
-def _nbytes_on_disk(file_nbytes: int, stored: StoredChunks | None) -> int:
-    return file_nbytes if stored is None else sum(stored.sizes)
-
-
-@contextmanager
-def _opened(path: str, file_nbytes: int) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        found = os.fstat(fd).st_size
-        if found != file_nbytes:
-            raise OSError(errno.EIO, f"{found} bytes long, expected {file_nbytes}", path)
-        yield fd
-    finally:
-        os.close(fd)
-
-
-class _ChunkReader:
-    """Reads ranges of a file through one whole chunk at a time, checking each chunk once."""
-
-    def __init__(
-        self, fd: int, path: str, file_nbytes: int, expected: ExpectedDigests, stored: StoredChunks | None
-    ) -> None:
-        self.corrupt: list[CorruptChunk] = []
-        self._fd = fd
-        self._path = path
-        self._nbytes = file_nbytes
-        self._expected = expected
-        self._stored = stored
-        self._stored_offsets = array("Q") if stored is None else offsets_of(stored)
-        self._index = -1
-        self._buffer = memoryview(bytearray(min(CHUNK_NBYTES, file_nbytes)))
-
-    def read(self, offset: int, nbytes: int) -> memoryview:
-        """The file's bytes from `offset`: a view that is valid until the next call."""
-        first, start = divmod(offset, CHUNK_NBYTES)
-        if start + nbytes <= CHUNK_NBYTES:
-            return self.load(first)[start : start + nbytes]
-        parts = bytearray()
-        for index in range(first, -(-(offset + nbytes) // CHUNK_NBYTES)):
-            parts += self.load(index)[start : start + nbytes - len(parts)]
-            start = 0
-        return memoryview(parts)
-
-    def load(self, index: int) -> memoryview:
-        """Chunk `index`, read and checked unless it is the one at hand."""
-        start = index * CHUNK_NBYTES
-        chunk = self._buffer[: min(CHUNK_NBYTES, self._nbytes - start)]
-        if index == self._index:
-            return chunk
-        try:
-            if self._stored is None:
-                self._fill(chunk, start)
-            else:
-                chunk[:] = self._decoded(self._stored, index, len(chunk))
-            corrupt = self._expected.corrupt(index, chunk)
-        except UndecodableError as error:
-            chunk[:] = bytes(len(chunk))
-            corrupt = self._expected.corrupt_as(index, f"not decodable: {error}")
-        self._index = index
-        if corrupt is not None:
-            self.corrupt.append(corrupt)
-        return chunk
-
-    def _decoded(self, stored: StoredChunks, index: int, nbytes: int) -> bytes:
-        encoded = memoryview(bytearray(stored.sizes[index]))
-        self._fill(encoded, self._stored_offsets[index])
-        return decode_chunk(encoded, stored.groups[index] if stored.groups else 0, nbytes)
-
-    def _fill(self, chunk: memoryview, offset: int) -> None:
-        while chunk:
-            try:
-                got = os.preadv(self._fd, [chunk], offset)
-            except OSError as error:
-                error.filename = self._path
-                raise
-            if got == 0:
-                raise OSError(errno.EIO, f"ended early, at byte {offset}", self._path)
-            chunk = chunk[got:]
-            offset += got
 
 
 def _check_host_memory(extents: Extents) -> None:
