@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from benchmarks.contenders import BY_NAME, Role
 from benchmarks.files import can_drop_all
 from benchmarks.gpu import first_gpu
 from benchmarks.machine import describe
+from benchmarks.object_server import URL_VARIABLE, missing_server, object_server
 from benchmarks.records import Cell, Result
 from benchmarks.settings import Settings
 
@@ -57,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--limit", type=float, default=default.limit_s, help="seconds after which one operation is stopped")
     add("--dir", type=Path, default=Path(), help="folder in whose file system to write (default: the current one)")
     add("--tmpfs", type=Path, default=Path(default.tmpfs), help="folder in memory (default %(default)s)")
+    add("--s3", metavar="URL", help="bucket and prefix of an object store, instead of a server on this machine")
     add("--out", type=Path, default=Path(__file__).parent / "results", help="where the JSON goes")
     add("--machine", help="short description for file names and headings (default: cores, file system, device)")
     return parser
@@ -76,8 +80,10 @@ def _is_limit(name: str) -> bool:
     return BY_NAME[name].role is Role.LIMIT
 
 
-def _without_device(plans: Collection[CellPlan]) -> str:
+def _why_not(plans: Collection[CellPlan]) -> str:
     """Why these cells cannot be measured here, or nothing."""
+    if any(plan.operation.in_object_store for plan in plans) and (missing := missing_server()):
+        return missing
     return first_gpu().missing if any(plan.device == "cuda" for plan in plans) else ""
 
 
@@ -86,7 +92,10 @@ def _run_cell(plan: CellPlan, settings: Settings, folder: Path) -> Cell:
     measure = rounds.measure if plan.operation.in_rounds else fresh.measure
     if not plan.operation.in_memory:
         return measure(plan, settings, folder)
-    with tempfile.TemporaryDirectory(prefix=".benchmarks-", dir=settings.tmpfs) as name:
+    with (
+        object_server(folder) if plan.operation.in_object_store else nullcontext(),
+        tempfile.TemporaryDirectory(prefix=".benchmarks-", dir=settings.tmpfs) as name,
+    ):
         return measure(plan, settings, Path(name))
 
 
@@ -96,6 +105,8 @@ def main() -> int:
     args = parser.parse_args()
     if args.runs < 1:
         parser.error("--runs: at least 1")
+    if args.s3:
+        os.environ[URL_VARIABLE] = args.s3
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     settings = Settings(runs=args.runs, scale=args.scale, tmpfs=str(args.tmpfs), limit_s=args.limit)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -108,7 +119,7 @@ def main() -> int:
             case = CASES[key]
             logger.info("%s: %s", key, case.title)
             plans = list(_selected(case, args.state, args.contender, args.device))
-            if reason := _without_device(plans):
+            if reason := _why_not(plans):
                 logger.warning("%s is skipped: %s", key, reason)
                 continue
             cells = tuple(_run_cell(plan, settings, folder) for plan in plans)

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from benchmarks.contenders import COMPRESSORS, LOADERS, SAVERS, STALLERS
 from benchmarks.contenders.dcp import DistributedCheckpoint, DistributedCheckpointAsync
 from benchmarks.contenders.memcpy import Memcpy
+from benchmarks.contenders.object_store import (
+    Boto3Transfer,
+    DistributedCheckpointOnObjectStore,
+    S3fsTransfer,
+    SucroseOnObjectStore,
+)
 from benchmarks.contenders.on_ranks import DistributedCheckpointOnRanks, SucroseOnRanks
 from benchmarks.contenders.pinned_copy import PinnedCopy
 from benchmarks.contenders.safetensors_file import Safetensors
@@ -52,6 +58,12 @@ _INCREMENTAL = (SucroseFrozen.name, SucroseRows.name, SucroseSame.name)
 _COMPRESSORS = tuple(contender.name for contender in COMPRESSORS)
 _UNCOMPRESSED = (SucroseSnapshot.name, TorchPickle.name)
 _RANKS = (SucroseOnRanks.name, SucroseSnapshot.name, DistributedCheckpointOnRanks.name)
+_OBJECT_STORE = (
+    SucroseOnObjectStore.name,
+    S3fsTransfer.name,
+    Boto3Transfer.name,
+    DistributedCheckpointOnObjectStore.name,
+)
 _QUICK = (SucroseSnapshot.name, TorchPickle.name, Safetensors.name)
 
 
@@ -176,6 +188,13 @@ CASES: dict[str, Case] = {
         title="Four ranks with the same state",
         cells=_cells(Operation.SAVE, ("large", "real"), _RANKS),
     ),
+    "S1": Case(
+        title="To an object store and back",
+        cells=(
+            *_cells(Operation.PUT, ("large", "small"), _OBJECT_STORE),
+            *_cells(Operation.GET, ("large", "small"), _OBJECT_STORE),
+        ),
+    ),
     "G1": Case(
         title="GPU: through the engine, to and from a tmpfs",
         cells=(
@@ -199,6 +218,7 @@ CASES: dict[str, Case] = {
         cells=_cells(Operation.LOOP, ("training",), _STALLERS, "cuda"),
     ),
 }
-"""The first letter of a name is its family: P is for every machine, D for several ranks, G for GPUs."""
+"""The first letter of a name is its family: P and L are for every machine, D for several ranks, S for object stores, G
+for GPUs."""
 
 FAMILIES = tuple(dict.fromkeys(name[0] for name in CASES))

@@ -10,6 +10,7 @@ from benchmarks.contenders.dcp import (
     DistributedCheckpointAsync,
     DistributedCheckpointZstd,
 )
+from benchmarks.contenders.object_store import SucroseOnObjectStore
 from benchmarks.contenders.on_ranks import SucroseOnRanks
 from benchmarks.contenders.safetensors_file import Safetensors
 from benchmarks.contenders.sucrose_engine import EngineDigest, EngineNoDigest
@@ -122,6 +123,8 @@ _percent = _scaled(1, SucroseCompressed.name)
 _gbps = _ours(lambda cell, line: cell.gbps(line), SucroseCompressed.name)
 _than_dcp_zstd = _ratio(SucroseCompressed.name, DistributedCheckpointZstd.name)
 
+_of_best_transfer = _ours(lambda cell, line: cell.of_best_peer(line), SucroseOnObjectStore.name)
+
 _rank_excess = _ours(lambda cell, line: Spread.of([cell.rank_excess_percent(line)]), SucroseOnRanks.name)
 _rank_total = _ours(lambda cell, line: Spread.of([cell.rank_total_percent(line)]), SucroseOnRanks.name)
 
@@ -157,6 +160,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("P10", Operation.FIRST_SAVE, ("large",), "≤", 1.2, "× the later saves", _as_it_is),
     Goal("D1", _SAVE, ("large", "real"), "≤", 10, "% more on the busiest rank than on the idlest", _rank_excess),
     Goal("D1", _SAVE, ("large", "real"), "≤", 101, "% of one copy, all ranks together", _rank_total),
+    Goal("S1", Operation.PUT, ("large",), "≥", 0.9, "× the best of s3fs, boto3 and DCP", _of_best_transfer),
+    Goal("S1", Operation.GET, ("large",), "≥", 0.9, "× the best of s3fs, boto3 and DCP", _of_best_transfer),
     Goal("G1", Operation.DEVICE_TO_HOST, ("large",), "≥", 0.95, "of one pinned copy", _engine_of_limit),
     Goal("G1", Operation.HOST_TO_DEVICE, ("large",), "≥", 0.95, "of one pinned copy", _engine_of_limit),
     Goal("G2", _STALL, _BIG, "≤", 1.2, "× a device-to-device copy", _times_copy),

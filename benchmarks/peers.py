@@ -43,6 +43,7 @@ REQUIREMENTS: dict[str, tuple[str, ...]] = {
     "torch-checkpointing": ("torch-checkpointing==0.1.1", _SAFETENSORS),
     "runai-model-streamer": ("runai-model-streamer==0.17.0", "humanize", _SAFETENSORS),
     "fastsafetensors": ("fastsafetensors==0.5.0", _SAFETENSORS),
+    "boto3": ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"),
     "tensorizer": (
         "tensorizer==2.12.1",
         "boto3",

@@ -41,6 +41,8 @@ _TITLES = {
     Operation.STALL: "stall",
     Operation.LOAD_HOT: "load, page cache hot",
     Operation.LOAD_COLD: "load, page cache cold",
+    Operation.PUT: "save to an object store",
+    Operation.GET: "load from an object store",
     Operation.SAVE_CPU: "save, per core",
     Operation.LOAD_CPU: "load, per core",
 }

@@ -30,6 +30,8 @@ class Operation(str, Enum):
     SAVE_TMPFS = "save to tmpfs"
     DEVICE_TO_HOST = "device to host"
     HOST_TO_DEVICE = "host to device"
+    PUT = "save to an object store"
+    GET = "load from an object store"
     STALL = "stall"
     LOOP = "training loop"
     LOAD_HOT = "load hot"
@@ -70,12 +72,12 @@ class Operation(str, Enum):
     @property
     def is_save(self) -> bool:
         """Whether a sample is one save, from its beginning to its durable end."""
-        return self in {Operation.SAVE, Operation.SAVE_TMPFS, Operation.DEVICE_TO_HOST}
+        return self in {Operation.SAVE, Operation.SAVE_TMPFS, Operation.DEVICE_TO_HOST, Operation.PUT}
 
     @property
     def is_load(self) -> bool:
         """Whether a sample is one load."""
-        return self in {Operation.LOAD_HOT, Operation.LOAD_COLD, Operation.HOST_TO_DEVICE}
+        return self in {Operation.LOAD_HOT, Operation.LOAD_COLD, Operation.HOST_TO_DEVICE, Operation.GET}
 
     @property
     def in_rounds(self) -> bool:
@@ -85,7 +87,16 @@ class Operation(str, Enum):
     @property
     def in_memory(self) -> bool:
         """Whether the files lie in a tmpfs."""
-        return self in {Operation.SAVE_TMPFS, Operation.DEVICE_TO_HOST, Operation.HOST_TO_DEVICE}
+        return self.in_object_store or self in {
+            Operation.SAVE_TMPFS,
+            Operation.DEVICE_TO_HOST,
+            Operation.HOST_TO_DEVICE,
+        }
+
+    @property
+    def in_object_store(self) -> bool:
+        """Whether saves go to an object store; files that are transferred to it, or from it, lie in a tmpfs."""
+        return self in {Operation.PUT, Operation.GET}
 
 
 _IN_BYTES = frozenset(

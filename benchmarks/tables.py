@@ -20,6 +20,8 @@ _HOW = {
     Operation.SAVE_TMPFS: "GB/s, files in a tmpfs",
     Operation.DEVICE_TO_HOST: "GB/s, written to a file in a tmpfs",
     Operation.HOST_TO_DEVICE: "GB/s, read from a file in a tmpfs",
+    Operation.PUT: "GB/s, to an S3 server on this machine",
+    Operation.GET: "GB/s, from an S3 server on this machine, whose page cache is hot",
     Operation.STALL: "ms until the call has returned and the state may be changed",
     Operation.LOOP: "% that a step takes longer while the save is in the background",
     Operation.LOAD_HOT: "GB/s",

@@ -11,6 +11,12 @@ from benchmarks.contenders.dcp import (
 )
 from benchmarks.contenders.fastsafetensors import FastSafetensors
 from benchmarks.contenders.memcpy import Memcpy
+from benchmarks.contenders.object_store import (
+    Boto3Transfer,
+    DistributedCheckpointOnObjectStore,
+    S3fsTransfer,
+    SucroseOnObjectStore,
+)
 from benchmarks.contenders.on_ranks import DistributedCheckpointOnRanks, SucroseOnRanks
 from benchmarks.contenders.pinned_copy import PinnedCopy
 from benchmarks.contenders.runai import RunaiModelStreamer
@@ -94,6 +100,10 @@ _ALL: tuple[type[Contender], ...] = (
     EngineNoDigest,
     SucroseOnRanks,
     DistributedCheckpointOnRanks,
+    SucroseOnObjectStore,
+    S3fsTransfer,
+    Boto3Transfer,
+    DistributedCheckpointOnObjectStore,
     Memcpy,
     PinnedCopy,
     *STALLERS,

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sucrose.snapshot.single_file import save as save
     from sucrose.snapshot.snapshot import Snapshot as Snapshot
     from sucrose.snapshot.state_dict import StateDict as StateDict
+    from sucrose.snapshot.staged_upload.resuming import resume_uploads as resume_uploads
     from sucrose.snapshot.stateful import Stateful as Stateful
     from sucrose.snapshot.tricks.ddp import DistributedDataParallelAdapter as DistributedDataParallelAdapter
     from sucrose.snapshot.tricks.fsdp import FSDPOptimizerAdapter as FSDPOptimizerAdapter
@@ -101,6 +102,7 @@ _HOME = {
     "log": "sucrose.scenarios.functions",
     "partial": "sucrose.scenarios.functions",
     "post": "sucrose",
+    "resume_uploads": "sucrose.snapshot.staged_upload.resuming",
     "save": "sucrose.snapshot.single_file",
     "save_state_dict": "sucrose.scenarios.functions",
     "scenario": "sucrose.scenarios.functions",
@@ -150,6 +152,7 @@ __all__ = [
     "logger",
     "partial",
     "post",
+    "resume_uploads",
     "save",
     "save_state_dict",
     "scenario",

@@ -5,6 +5,7 @@ SucroseError
 │   ├── NotDurableError                       what was saved is in place, but a power cut may still undo that
 │   ├── StorageFullError                      there is less space than what is to be saved takes
 │   ├── ObjectNotFoundError (FileNotFoundError)   an object store has no such object, bucket or container
+│   ├── ObjectExistsError (FileExistsError)   an object store has one of that name already
 │   ├── AccessDeniedError (PermissionError)   an object store refuses these credentials
 │   ├── StorageTimeoutError (TimeoutError)    an object store does not answer, or a transfer has stalled
 │   └── ReadOnlyStorageError                  nothing can be written to URLs of this kind
@@ -84,6 +85,10 @@ class ObjectNotFoundError(StorageError, FileNotFoundError):
     """An object store has nothing of that name; `errno` is ENOENT."""
 
 
+class ObjectExistsError(StorageError, FileExistsError):
+    """An object store has something of that name, which was not to be replaced; `errno` is EEXIST."""
+
+
 class AccessDeniedError(StorageError, PermissionError):
     """An object store refuses the credentials, or there are none; `errno` is EACCES."""
 
@@ -137,13 +142,17 @@ class RankError(SucroseError, RuntimeError):
 
     Attributes:
         ranks: those that the error comes from, as the process group of the call numbers them; empty where it is none.
+        error_type: name of the type of the error that was raised there, such as ``"CorruptionError"``; empty where
+            ranks are silent, or make other calls.
     """
 
     ranks: tuple[int, ...]
+    error_type: str
 
-    def __init__(self, *args: object, ranks: tuple[int, ...] = ()) -> None:
+    def __init__(self, *args: object, ranks: tuple[int, ...] = (), error_type: str = "") -> None:
         super().__init__(*args)
         self.ranks = ranks
+        self.error_type = error_type
 
 
 class ForkError(SucroseError):

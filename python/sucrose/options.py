@@ -20,6 +20,7 @@
 | `SUCROSE_WARN_SIGNALS` | `warn_signals` |  | `SIGUSR1`, `SIGUSR2` or both: states are saved, the program goes on |
 | `SUCROSE_LOADER_SKIP` | `loader_skip` | `exact` | how batches of workers are skipped: `exact` or `fast` |
 | `SUCROSE_RANK_TIMEOUT_S` | `rank_timeout_s` | 300 | seconds of silence after which a rank is given up |
+| `SUCROSE_LAST_SAVE_WAIT_S` | `last_save_wait_s` | 10 | seconds that a rank waits at its end for the others |
 | `SUCROSE_TRACE` | `trace` |  | file for a trace of the pipeline; `%p` becomes the process id |
 
 The `engine`, I/O, `cuda_driver` and `trace` options are read when the engine is first used, those of signals when
@@ -76,6 +77,7 @@ class Options:
     warn_signals: str = ""
     loader_skip: str = "exact"
     rank_timeout_s: float = 300
+    last_save_wait_s: float = 10
     trace: str = ""
 
     @classmethod
@@ -106,7 +108,7 @@ def _parse(name: str, variable: str, text: str) -> str | float:
         except ConfigError as error:
             raise ConfigError(f"{variable}: {error}") from None
         return text
-    if name in ("grace_s", "rank_timeout_s"):
+    if name in ("grace_s", "rank_timeout_s", "last_save_wait_s"):
         return _parse_seconds(variable, text)
     if name == "warn_signals":
         return _parse_signals(variable, text)

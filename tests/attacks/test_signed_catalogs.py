@@ -176,11 +176,11 @@ def test_keys_of_a_catalog_can_be_changed(tmp_path: Path) -> None:
 
 def test_the_list_of_a_catalog_shows_what_is_not_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sucrose.catalog.checked_listing import checked_listing
-    from sucrose.catalog.directory import CatalogDirectory
+    from sucrose.catalog.local.directory import LocalCatalogDirectory
 
     save(tmp_path, 1)
     planted = save(tmp_path, 2, key=None)
     monkeypatch.setenv("SUCROSE_SIGNING_KEY", KEY)
-    listing = checked_listing(CatalogDirectory(str(tmp_path)))
+    listing = checked_listing(LocalCatalogDirectory(str(tmp_path)))
     assert [generation.step for generation in listing.generations] == [1]
     assert [(broken.name, "is not signed" in broken.reason) for broken in listing.broken] == [(planted.id, True)]

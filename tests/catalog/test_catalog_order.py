@@ -31,7 +31,7 @@ def state(value: float = 0.0) -> dict[str, Any]:
     return {"state": StateDict(value=value, tensor=torch.full((100,), float(value)))}
 
 
-def newest_value(root: Path) -> float:
+def newest_value(root: str | Path) -> float:
     found = state()
     assert Catalog(root).restore_latest(found) is not None
     value: float = found["state"]["value"]
@@ -39,8 +39,8 @@ def newest_value(root: Path) -> float:
     return value
 
 
-def test_what_was_saved_last_is_restored(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "new" / "folder")
+def test_what_was_saved_last_is_restored(root: str) -> None:
+    catalog = Catalog(f"{root}/new/folder")
     assert catalog.restore_latest(state()) is None
     assert catalog.latest() is None
     assert catalog.steps() == []
@@ -70,28 +70,28 @@ def test_the_original_torchsnapshot_members_are_those_of_any_snapshot(tmp_path: 
     assert generation.snapshot().get_manifest() == snapshot.get_manifest()
 
 
-def test_ten_thousand_comes_after_9999(tmp_path: Path) -> None:
+def test_ten_thousand_comes_after_9999(root: str) -> None:
     for step in (9998, 9999, 10000):
-        Catalog(tmp_path).save(step, state(step))
-    assert newest_value(tmp_path) == 10000
-    assert Catalog(tmp_path).steps() == [9998, 9999, 10000]
+        Catalog(root).save(step, state(step))
+    assert newest_value(root) == 10000
+    assert Catalog(root).steps() == [9998, 9999, 10000]
 
 
 def test_of_equal_steps_the_later_commit_is_newer_even_if_the_clock_went_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Catalog(tmp_path).save(5, state(1.0))
+    Catalog(root).save(5, state(1.0))
     monkeypatch.setattr(time, "time_ns", lambda: 10**18)
-    Catalog(tmp_path).save(5, state(2.0))
-    Catalog(tmp_path).save(5, state(3.0))
-    assert newest_value(tmp_path) == 3.0
-    assert Catalog(tmp_path).steps() == [5]
+    Catalog(root).save(5, state(2.0))
+    Catalog(root).save(5, state(3.0))
+    assert newest_value(root) == 3.0
+    assert Catalog(root).steps() == [5]
 
 
 def test_of_equal_steps_in_the_background_the_later_call_is_newer_even_if_the_clock_goes_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog = Catalog(tmp_path)
+    catalog = Catalog(root)
     begun = threading.Event()
     commit = StartedTake.commit
 
@@ -105,22 +105,22 @@ def test_of_equal_steps_in_the_background_the_later_call_is_newer_even_if_the_cl
     first, second = (catalog.async_save(5, state(value)) for value in (1.0, 2.0))
     begun.set()
     assert first.wait(PATIENCE_S).committed_ns < second.wait(PATIENCE_S).committed_ns
-    assert newest_value(tmp_path) == 2.0
+    assert newest_value(root) == 2.0
 
 
-def test_a_program_that_was_set_back_finds_its_own_state_again(tmp_path: Path) -> None:
+def test_a_program_that_was_set_back_finds_its_own_state_again(root: str) -> None:
     for step in (100, 200, 300):
-        Catalog(tmp_path).save(step, state(step))
-    Catalog(tmp_path).restore(100, state())
-    assert Catalog(tmp_path).save(150, state(-150.0)).timeline == 1
-    assert newest_value(tmp_path) == -150
-    assert Catalog(tmp_path).save(250, state(-250.0)).timeline == 1
-    assert newest_value(tmp_path) == -250
-    assert Catalog(tmp_path).steps() == [100, 150, 200, 250, 300]
+        Catalog(root).save(step, state(step))
+    Catalog(root).restore(100, state())
+    assert Catalog(root).save(150, state(-150.0)).timeline == 1
+    assert newest_value(root) == -150
+    assert Catalog(root).save(250, state(-250.0)).timeline == 1
+    assert newest_value(root) == -250
+    assert Catalog(root).steps() == [100, 150, 200, 250, 300]
 
 
-def test_pending_saves_count_when_a_step_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    catalog = Catalog(tmp_path)
+def test_pending_saves_count_when_a_step_goes_back(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog(root)
     commit = StartedTake.commit
     held = []
 
@@ -137,11 +137,11 @@ def test_pending_saves_count_when_a_step_goes_back(tmp_path: Path, monkeypatch: 
     assert first.wait(PATIENCE_S).timeline == 0
     assert second.wait(PATIENCE_S).timeline == 1
     assert catalog.latest() == second.wait()
-    assert newest_value(tmp_path) == 100
+    assert newest_value(root) == 100
 
 
-def test_a_save_that_was_cancelled_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    catalog = Catalog(tmp_path)
+def test_a_save_that_was_cancelled_does_not_count(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog(root)
     with monkeypatch.context() as patch:
         patch.setattr(StartedTake, "wait_written", lambda take, timeout_s=None: time.sleep(0.001))
         cancelled = catalog.async_save(300, state(300.0))
@@ -153,8 +153,8 @@ def test_a_save_that_was_cancelled_does_not_count(tmp_path: Path, monkeypatch: p
     assert pending.PENDING.newest(catalog.root) is None
 
 
-def test_an_async_save_has_the_values_of_the_call(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path)
+def test_an_async_save_has_the_values_of_the_call(root: str) -> None:
+    catalog = Catalog(root)
     given = state(1.0)
     save = catalog.async_save(1, given, metrics={"loss": 0.25}, pinned=True)
     given["state"]["tensor"].zero_()
@@ -167,7 +167,7 @@ def test_an_async_save_has_the_values_of_the_call(tmp_path: Path) -> None:
     assert not save.cancel()
     assert (generation.metrics, generation.pinned, generation.step) == ({"loss": 0.25}, True, 1)
     assert catalog.generations() == [generation]
-    assert newest_value(tmp_path) == 1.0
+    assert newest_value(root) == 1.0
 
 
 def test_a_save_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def test_copies_and_what_others_put_there_are_neither_found_nor_touched(tmp_path
     assert {name: data for name, data in files_below(tmp_path).items() if not name.startswith(newer.id)} == before
 
 
-def test_a_step_may_be_restored_by_name_and_a_missing_one_is_an_error_that_lists_the_steps(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path)
+def test_a_step_may_be_restored_by_name_and_a_missing_one_is_an_error_that_lists_the_steps(root: str) -> None:
+    catalog = Catalog(root)
     for step, value in ((1, 1.0), (2, 2.0), (2, 2.5), (3, 3.0)):
         catalog.save(step, state(value))
     found = state()
@@ -224,15 +224,15 @@ def test_a_step_may_be_restored_by_name_and_a_missing_one_is_an_error_that_lists
     assert found["state"]["value"] == 2.5
     with pytest.raises(IncompleteSnapshotError, match=r"1, 2, 3") as caught:
         catalog.restore(4, found)
-    assert caught.value.path == str(tmp_path)
+    assert caught.value.path == root
     for use in (catalog.pin, catalog.unpin):
         with pytest.raises(FileNotFoundError):
             use(4)
 
 
-def test_metrics_come_back_as_they_were(tmp_path: Path) -> None:
+def test_metrics_come_back_as_they_were(root: str) -> None:
     metrics = {"loss": 1e-300, "nan": math.nan, "inf": math.inf, "low": -math.inf, "steps": 3, "name: ü\n": 0.1}
-    catalog = Catalog(tmp_path)
+    catalog = Catalog(root)
     catalog.save(1, state(), metrics={**metrics, "tensor": torch.tensor(2.5), "array": np.float32(0.5)})
     found = catalog.generations()[0].metrics
     assert math.isnan(found["nan"])
@@ -295,8 +295,8 @@ def test_a_catalog_stays_where_it_is_when_the_program_changes_its_folder(
     catalog.save(2, state(2.0))
     assert newest_value(tmp_path / "relative") == 2.0
     assert Catalog(f"fs://{tmp_path}/relative").steps() == [1, 2]
-    with pytest.raises(ConfigError, match="s3"):
-        Catalog("s3://bucket/prefix")
+    with pytest.raises(ConfigError, match="nowhere"):
+        Catalog("nowhere://bucket/prefix")
 
 
 def test_a_catalog_may_be_reached_through_a_symbolic_link(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import torch
 from signal_sweep import At, ctrl_c, lost, wait_for_all
 
 from sucrose import Catalog, StateDict
-from sucrose.catalog import directory as directory_module
 from sucrose.catalog.background import COLLECTOR
-from sucrose.catalog.listing import generation_names
+from sucrose.catalog.local import directory as directory_module
+from sucrose.catalog.local.listing import generation_names
 
 pytestmark = pytest.mark.any_backend
 
@@ -103,9 +103,7 @@ def test_a_listing_never_misses_both_the_old_generation_and_its_successor(
     catalog = Catalog(tmp_path)
     old = catalog.save(1, state(1.0))
     again = Catalog(tmp_path)
-    from sucrose.catalog import listing
-
-    names_of = listing.generation_names
+    names_of = directory_module.generation_names
 
     def replaced_meanwhile(root: str) -> list[str]:
         monkeypatch.undo()
@@ -114,8 +112,8 @@ def test_a_listing_never_misses_both_the_old_generation_and_its_successor(
         shutil.rmtree(old.path)
         return names
 
-    for module, use in ((listing, again.latest), (directory_module, lambda: again.save(1, state(3.0)))):
-        monkeypatch.setattr(module, "generation_names", replaced_meanwhile)
+    for use in (again.latest, lambda: again.save(1, state(3.0))):
+        monkeypatch.setattr(directory_module, "generation_names", replaced_meanwhile)
         found = use()
         assert found is not None
         old = found

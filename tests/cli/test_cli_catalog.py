@@ -20,7 +20,7 @@ import sucrose
 from sucrose import Catalog, Snapshot, StateDict
 from sucrose.catalog.background import COLLECTOR
 from sucrose.catalog.checked_listing import checked_listing
-from sucrose.catalog.directory import CatalogDirectory
+from sucrose.catalog.local.directory import LocalCatalogDirectory
 from sucrose.errors import FormatVersionError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def test_ls_finds_broken_what_latest_finds_broken(tmp_path: Path, file: str, tol
 def test_ls_lists_again_where_a_generation_is_collected_under_its_eyes(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = CatalogDirectory(catalog.root)
+    directory = LocalCatalogDirectory(catalog.root)
     check = directory.check
     collected: list[Generation] = []
 
@@ -199,7 +199,7 @@ def test_ls_shows_a_generation_that_cannot_be_checked_with_the_reason_and_the_ot
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locked, too_new, fine = catalog.generations()
-    directory = CatalogDirectory(catalog.root)
+    directory = LocalCatalogDirectory(catalog.root)
     errors = {
         locked.id: PermissionError(errno.EACCES, "Permission denied", locked.path),
         too_new.id: FormatVersionError("a newer release wrote it", path=too_new.path),
@@ -233,9 +233,9 @@ def test_no_name_reaches_the_terminal_but_as_text(tmp_path: Path) -> None:
 
 def test_the_root_may_be_a_url_as_for_catalogs(catalog: Catalog) -> None:
     assert succeed("ls", f"fs://{catalog.root}/") == succeed("ls", catalog.root)
-    done = run("ls", f"ftp://{catalog.root}")
+    done = run("ls", f"nowhere://{catalog.root}")
     assert done.returncode == 1
-    assert "no storage for ftp://" in done.stderr
+    assert "no storage for nowhere://" in done.stderr
 
 
 def test_ls_of_a_folder_without_generations_says_so(tmp_path: Path) -> None:
@@ -394,3 +394,39 @@ def test_the_console_script_is_the_same_program(catalog: Catalog) -> None:
     done = run("ls", catalog.root, program=("-c", script))
     assert (done.returncode, errors_of(done)) == (0, [])
     assert done.stdout == succeed("ls", catalog.root)
+
+
+def test_a_catalog_in_an_object_store_is_listed_by_its_url(tmp_path: Path) -> None:
+    root = f"local://{tmp_path}/bucket/run"  # to this package it is a store like any other
+    catalog = Catalog(root)
+    first, second, broken = (catalog.save(step, {"state": StateDict(value=step)}) for step in (1, 2, 3))
+    (tmp_path / "bucket" / "run" / broken.id / ".generation").write_text("changed")
+    os.rename(tmp_path / "bucket" / "run" / first.id / ".snapshot_metadata", tmp_path / "away")
+    Snapshot.take(f"{root}/other", {"state": StateDict(value=3)})
+    content = read("ls", root)
+    assert content["root"] == root
+    assert [(listed["step"], listed["path"]) for listed in content["generations"]] == [(2, second.path)]
+    assert [(listed["name"], listed["path"]) for listed in content["broken"]] == [(broken.id, broken.path)]
+    assert content["leftovers"] == [{"name": first.id, "in_use": True}]  # by what one can tell
+    assert content["other_snapshots"] == 1
+    assert "1 snapshot here that no catalog wrote" in succeed("ls", root)
+
+
+def test_a_catalog_in_an_object_store_is_collected_by_its_url(tmp_path: Path) -> None:
+    root = f"local://{tmp_path}/bucket/run"
+    catalog = Catalog(root)
+    for step in (1, 2, 3):
+        catalog.save(step, {"state": StateDict(value=step)}, metrics={"loss": step})
+    assert [removed["step"] for removed in read("gc", root, "--keep-last", "1", "--dry-run")["removed"]] == [1, 2]
+    assert catalog.steps() == [1, 2, 3]
+    assert [removed["step"] for removed in read("gc", root, "--keep-best", "loss:1")["removed"]] == [2]
+    assert catalog.steps() == [1, 3]
+
+
+@pytest.mark.parametrize("command", ["ls", "gc"])
+def test_a_url_at_which_there_is_nothing_is_an_error_in_one_line(tmp_path: Path, command: str) -> None:
+    done = run(command, f"local://{tmp_path}/nothing")
+    assert done.returncode == 1
+    [line] = errors_of(done)
+    assert f"local://{tmp_path}/nothing" in line
+    assert run(command, "nowhere://bucket/run").returncode == 1

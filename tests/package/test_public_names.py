@@ -66,6 +66,7 @@ def test_the_package_has_exactly_its_documented_names() -> None:
         "logger",
         "partial",
         "post",
+        "resume_uploads",
         "save",
         "save_state_dict",
         "scenario",

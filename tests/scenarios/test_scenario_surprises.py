@@ -245,7 +245,7 @@ def test_after_a_snapshot_that_failed_in_the_background_the_last_epoch_is_writte
 
     ssc = sucrose.scenario(workspace, "base")
     begin = folder_module.begin_snapshot
-    monkeypatch.setattr(folder_module, "begin_snapshot", lambda *_: Failed())
+    monkeypatch.setattr(folder_module, "begin_snapshot", lambda *_, **__: Failed())
     ssc.save_state_dict(model=model_of(1))
     monkeypatch.setattr(folder_module, "begin_snapshot", begin)
     with pytest.raises(OSError, match="Input/output error"):
@@ -273,7 +273,7 @@ def test_at_the_end_an_earlier_failure_in_the_background_is_told_and_the_epoch_i
 
     ssc = sucrose.scenario(workspace, "base")
     begin = folder_module.begin_snapshot
-    monkeypatch.setattr(folder_module, "begin_snapshot", lambda *_: Failing())
+    monkeypatch.setattr(folder_module, "begin_snapshot", lambda *_, **__: Failing())
     ssc.save_state_dict(model=model_of(1))
     monkeypatch.setattr(folder_module, "begin_snapshot", begin)
     ssc.save_state_dict(10, model=model_of(2))

@@ -236,7 +236,7 @@ for name, act in acts.items():
         except Stop:
             pass
     print(name, total > 20)
-while any(thread.name == "sucrose-upload" for thread in threading.enumerate()):
+while any(thread.name == "sucrose-save" for thread in threading.enumerate()):
     time.sleep(0.01)
 checkpoints().save(states(9, 10))
 print(found(), generations() == lasting_chunks(), server.exists("job:quarantine"))

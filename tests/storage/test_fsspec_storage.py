@@ -15,6 +15,7 @@ from sucrose.testing.storage import StorageConformance
 
 class TestFiles(StorageConformance):
     tells_of_abandoned_uploads = False
+    puts_exclusively = False
 
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Iterator[Storage]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 
 from sucrose.errors import AccessDeniedError, ForkError, ObjectNotFoundError
-from sucrose.storage.objects import Storage, open_storage
+from sucrose.storage.objects import Storage, StorageOptions, open_storage
+from sucrose.storage.objects.s3 import client_arguments
 from sucrose.testing.storage import StorageConformance
 
 
@@ -37,6 +39,35 @@ def test_wrong_credentials_are_a_permission_error_at_once_and_are_not_shown(s3_s
     assert isinstance(raised.value, PermissionError)
     assert raised.value.path == f"s3://{BUCKET}/run/a"
     assert "a wrong secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "is_signed"),
+    [
+        ({}, {}, False),
+        ({"endpoint": "https://store.example"}, {"AWS_ENDPOINT_URL": "http://other.example"}, False),
+        ({"endpoint": "http://store.example"}, {}, True),
+        ({"client_kwargs": {"endpoint_url": "http://store.example"}}, {}, True),
+        ({}, {"AWS_ENDPOINT_URL": "http://store.example"}, True),
+        ({"use_ssl": False}, {}, True),
+    ],
+    ids=["vendor", "https", "http", "http of the client", "http of the environment", "without TLS"],
+)
+def test_the_bytes_of_parts_are_signed_only_where_nothing_else_covers_them(
+    options: dict[str, Any], environ: dict[str, str], is_signed: bool
+) -> None:
+    config = client_arguments(StorageOptions.parse(options), environ)["config_kwargs"]
+    assert config.get("s3", {}).get("payload_signing_enabled", True) is is_signed
+
+
+def test_parts_whose_bytes_are_not_signed_arrive(s3_server: S3Server) -> None:
+    unsigned = {"s3": {"payload_signing_enabled": False}}
+    options = s3_server.storage_options(config_kwargs=unsigned)
+    with open_storage(f"s3://{BUCKET}/{uuid.uuid4().hex}", options) as storage, storage.upload("a") as upload:
+        upload.write_part(1, b"x" * (5 << 20))
+        upload.write_part(2, b"end")
+        upload.complete()
+        assert storage.read_part("a", (5 << 20) - 1, 4) == b"xend"
 
 
 def test_a_bucket_that_is_not_there_is_a_file_not_found_error(s3_server: S3Server) -> None:

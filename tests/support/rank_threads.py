@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from sucrose.ranks import Ranks
 from sucrose.ranks.members import Members
 from sucrose.ranks.operation_store import OperationStore
+from sucrose.ranks.ranks import _Group
 from sucrose.ranks.store_exchange import StoreExchange
 
 if TYPE_CHECKING:
@@ -21,6 +24,11 @@ def exchange_of(
     """The part of one rank in an operation."""
     members = Members(rank=rank, global_ranks=tuple(range(world_size)))
     return StoreExchange(OperationStore(store, number, (0,)), members, what, timeout_s)
+
+
+def ranks_of(store: Store, rank: int, world_size: int) -> Ranks:
+    """One rank of those that share `store`."""
+    return Ranks(Members(rank=rank, global_ranks=tuple(range(world_size))), _Group(os.getpid(), store))
 
 
 def run_threads(world_size: int, run: Callable[[int], Any]) -> list[Any]:

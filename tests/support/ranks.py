@@ -232,7 +232,8 @@ def values_of(outcomes: Sequence[RankOutcome]) -> list[Any]:
     return [outcome.value for outcome in outcomes]
 
 
-_warm = WarmPython(preload="import torch, torch.distributed")
+# An optimizer imports torch._dynamo, which takes each process two seconds.
+_warm = WarmPython(preload="import torch, torch.distributed, torch._dynamo")
 atexit.register(_warm.close)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from warm_python import RunningProgram, WarmPython
 
 from sucrose.catalog import Catalog
-from sucrose.state.local import LocalCheckpoints, LocalStates
+from sucrose.state.catalog_states import CatalogStates
+from sucrose.state.local import LocalCheckpoints
 from sucrose.state.values import thaw
 
 if TYPE_CHECKING:
@@ -91,11 +92,11 @@ def saved_steps(folder: Path) -> list[int]:
     steps = []
     for generation in Catalog(f"{folder}/states").generations():
         with generation.lease() as lease:
-            steps.append(_step(LocalStates(generation, lease, None)))
+            steps.append(_step(CatalogStates(generation, lease, None)))
     return steps
 
 
-def _step(states: LocalStates) -> int:
+def _step(states: CatalogStates) -> int:
     step: int = thaw(states.read("progress"), key="progress", source="a test", distrust=None)["step"]
     return step
 

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import errno
-import operator
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from sucrose.catalog.agreement import agree_on_call, agree_on_draft
+from sucrose.catalog.arguments import checked_metrics, checked_step, refuse_increments
 from sucrose.catalog.background import COLLECTOR
-from sucrose.catalog.choosing_base import Base, check_full_every, newest_base
+from sucrose.catalog.choosing_base import Base, check_full_every, check_may_refer, newest_base
 from sucrose.catalog.collecting import CollectReport, collect
-from sucrose.catalog.directory import CatalogDirectory
+from sucrose.catalog.drafting import draft_generation
+from sucrose.catalog.finding import lease_of_step, newest_of_step
 from sucrose.catalog.generation import Generation, Quarantined
 from sucrose.catalog.newest import lease_newest
+from sucrose.catalog.opening import open_catalog_directory
 from sucrose.catalog.pending import PENDING, PendingGeneration
-from sucrose.catalog.restoring import restore_newest
+from sucrose.catalog.restoring import restore_newest, restore_step
 from sucrose.catalog.retention import Retention, retention_of
-from sucrose.catalog.save_annex import GenerationAnnex
+from sucrose.catalog.save_annex import AnnexOfRank0, GenerationAnnex
 from sucrose.compression import Compression
-from sucrose.errors import CorruptionError, IncompleteSnapshotError
-from sucrose.formats.generation import GENERATION_VERSION, MAX_COUNT, GenerationRecord
+from sucrose.errors import IncompleteSnapshotError
 from sucrose.formats.signing_keys import Signer, SigningKey
 from sucrose.options import current_options
+from sucrose.ranks import Ranks
+from sucrose.snapshot.arguments import checked_globs
 from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.snapshot import Snapshot
 from sucrose.snapshot.take_request import TakeRequest, async_take, take
-from sucrose.storage import local_path
 
 if TYPE_CHECKING:
     from sucrose.snapshot.stateful import AppState
-
-_MAX_STEP = (1 << 63) - 1
 
 
 class Catalog:
@@ -42,6 +41,10 @@ class Catalog:
 
     Several processes may save, restore and collect in one folder. Nothing of it is touched but what
     catalogs have written. Thread-safe, and usable in signal handlers as `Snapshot` is.
+
+    Where `torch.distributed` is set up, all ranks of the group call `save`, `async_save`, `restore_latest` and
+    `restore` together: rank 0 looks at the folder and decides, and all get the same generation. Any rank may call the
+    others.
 
     Example:
         >>> import tempfile, torch
@@ -70,11 +73,13 @@ class Catalog:
         full_every: int | None = None,
         compression: Compression | str | None = None,
         signing_key: SigningKey | Signer | None = None,
+        pg: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         """Refers to the catalog at `root`; the first save makes the folder.
 
         Args:
-            root: directory, optionally as ``fs://`` URL.
+            root: directory, optionally as ``fs://`` URL; or the URL of a folder in an object store.
             keep: rules, or the number of generations for `keep_last`; without any rule all are kept.
             keep_last: a rule, see `Retention`; and so are the others.
             keep_every: a rule.
@@ -86,12 +91,14 @@ class Catalog:
             compression: of what is saved, as for `Snapshot.take`.
             signing_key: signs what is saved, and only what is signed with it, or with any of several, is restored;
                 left out it is what `SUCROSE_SIGNING_KEY` says.
+            pg: process group of the ranks that save and restore together; the default group where it is None.
+            storage_options: for object stores, see docs/storage.md; the local storage has none.
 
         Raises:
             ConfigError: a rule, `full_every` or `compression` has a value that is not allowed, a signing key has less
                 than 16 bytes, or there is no storage for the URL.
+            ValueError: `storage_options` for a local path.
         """
-        self.root = os.path.abspath(local_path(root))
         rules = {
             "keep_last": keep_last,
             "keep_every": keep_every,
@@ -103,7 +110,11 @@ class Catalog:
         Compression.of(compression, current_options().compression)  # a wrong one is told of here
         self._compression = compression
         self._full_every = check_full_every(full_every)
-        self._directory = CatalogDirectory(self.root, signer_of(signing_key))
+        self._pg = pg
+        self._directory = open_catalog_directory(root, signer_of(signing_key), storage_options)
+        self.root = self._directory.root
+        if full_every is not None:
+            check_may_refer(self.root, f"full_every={full_every}")
 
     def save(
         self,
@@ -115,11 +126,15 @@ class Catalog:
         durable: bool = True,
         base: Base = "auto",
         progress: bool | None = None,
+        replicated: Sequence[str] | None = None,
     ) -> Generation:
         """Writes a new generation; then older ones are collected in the background.
 
         A step may be saved again, and one may be saved that is lower than the newest: see
         `Generation.order`.
+
+        Of several ranks, which all call this with the same step, rank 0's metrics and options count; a base there is
+        none. Rank 0 collects.
 
         Args:
             step: of the program, from 0.
@@ -131,6 +146,7 @@ class Catalog:
                 which the newest is meant, or "newest"; None is a whole save. Left out, `full_every` decides. No
                 generation that another one refers to is removed before that one.
             progress: show a progress bar; by default on a terminal, after two seconds.
+            replicated: globs of values that are the same on all ranks, as for `Snapshot.take`.
 
         Raises:
             TypeError: `step` or `metrics` are not what they should be; else as for `Snapshot.take`.
@@ -138,10 +154,13 @@ class Catalog:
             IncompleteSnapshotError: there is no such generation as `base`.
             CorruptionError: `base` is one that is damaged, or a generation leaves no room for a newer one.
             NotDurableError: the generation is there, but its folder could not be fsynced.
+            UnsupportedError: several ranks with `base` or `full_every`.
+            RankError: another rank has failed, is silent, or names another step or folder; nothing was committed.
             OSError: writing failed; nothing was committed, and nothing was collected.
         """
-        with self._based_on(base) as chosen:
-            annex, request, _ = self._prepare(step, app_state, metrics, pinned, durable, progress, chosen)
+        with self._prepared(
+            step, app_state, metrics, replicated, pinned=pinned, durable=durable, progress=progress, base=base
+        ) as (annex, request):
             take(request)
         return annex.generation()
 
@@ -154,6 +173,7 @@ class Catalog:
         pinned: bool = False,
         durable: bool = True,
         base: Base = "auto",
+        replicated: Sequence[str] | None = None,
     ) -> PendingGeneration:
         """Like `save`, but returns as soon as `app_state` may be changed; the rest goes on meanwhile.
 
@@ -163,11 +183,12 @@ class Catalog:
             Exception: as `save`; and the error of an earlier one in the background that nobody has been
                 told of yet.
         """
-        with self._based_on(base) as chosen:
-            annex, request, timeline = self._prepare(step, app_state, metrics, pinned, durable, False, chosen)
-            snapshot = Snapshot(request.path, signing_key=request.signer)
+        with self._prepared(
+            step, app_state, metrics, replicated, pinned=pinned, durable=durable, progress=False, base=base
+        ) as (annex, request):
+            snapshot = Snapshot(request.path, storage_options=request.storage_options, signing_key=request.signer)
             pending = PendingGeneration(async_take(request, snapshot._committed), annex)  # noqa: SLF001
-        PENDING.add(pending, self.root, timeline, step)
+        PENDING.add(pending, self.root, annex.timeline, step)
         return pending
 
     def generations(self) -> list[Generation]:
@@ -228,14 +249,17 @@ class Catalog:
                 was found broken while it was read.
             SignatureError: none of the sound ones is signed with a key that is set.
             FormatVersionError: a newer release has saved here.
+            RankError: another rank has failed, is silent, or has another catalog.
             Exception: as `Snapshot.restore`, of errors that do not speak against the generation; nothing
                 goes to quarantine then.
         """
 
         def restore(generation: Generation) -> None:
-            generation.snapshot().restore(app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress)
+            snapshot = generation.snapshot(self._pg)
+            snapshot.restore(app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress)
 
-        return restore_newest(self._directory, restore)
+        with Ranks.of(self._pg).begin("restoring the newest generation") as exchange:
+            return restore_newest(self._directory, restore, exchange)
 
     def restore(
         self,
@@ -254,16 +278,13 @@ class Catalog:
             SignatureError: a signing key is set, and it is not signed with it.
             Exception: as `Snapshot.restore`.
         """
-        generation = self._newest_of(step)
-        lease = generation.lease()
-        while lease is None:  # collected between the two lines
-            generation = self._newest_of(step)
-            lease = generation.lease()
-        with lease:
-            if self._directory.signer is not None:  # the step that it was chosen by is not signed by itself
-                self._directory.check(generation, contents=False)
-            generation.snapshot().restore(app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress)
-        return generation
+
+        def restore(generation: Generation) -> None:
+            snapshot = generation.snapshot(self._pg)
+            snapshot.restore(app_state, strict, allow_pickle=allow_pickle, cast=cast, progress=progress)
+
+        with Ranks.of(self._pg).begin("restoring a generation") as exchange:
+            return restore_step(self._directory, step, lambda: lease_of_step(self._directory, step), restore, exchange)
 
     def collect(self, *, dry_run: bool = False) -> CollectReport:
         """Removes what the rules do not keep, and what crashes have left. Saves do so in the background.
@@ -287,12 +308,12 @@ class Catalog:
         """
         pinned = False
         while not pinned:
-            generation = self._newest_of(step)
+            generation = newest_of_step(self._directory, step)
             lease = generation.lease()
             if lease is not None:  # with it no collection can be past the point at which it looks at pins
                 with lease:
                     self._directory.pins.set(generation.id, pinned=True)
-                pinned = True
+                    pinned = lease.is_current()  # in object stores it keeps nobody away
 
     def unpin(self, step: int) -> None:
         """Leaves all generations of `step` to the rules, which apply from the next collection on.
@@ -300,7 +321,7 @@ class Catalog:
         Raises:
             IncompleteSnapshotError: there is none.
         """
-        self._newest_of(step)
+        newest_of_step(self._directory, step)
         for generation in self.generations():
             if generation.step == step and generation.pinned:
                 self._directory.pins.set(generation.id, pinned=False)
@@ -312,25 +333,13 @@ class Catalog:
     def __repr__(self) -> str:
         return f"Catalog({self.root!r})"
 
-    def _newest_of(self, step: int) -> Generation:
-        generations = self.generations()
-        of_step = [generation for generation in generations if generation.step == step]
-        if not of_step:
-            there_are = ", ".join(str(step) for step in sorted({generation.step for generation in generations})[-8:])
-            raise IncompleteSnapshotError(
-                errno.ENOENT,
-                f"no generation of step {step} here; the newest steps are {there_are or 'none at all'}",
-                self.root,
-                path=self.root,
-            )
-        return of_step[-1]
-
     @contextmanager
     def _based_on(self, base: Base) -> Iterator[Generation | None]:
         """The generation to refer to; inside the block it is not removed."""
         if base is None or (base == "auto" and self._full_every is None):
             yield None
             return
+        check_may_refer(self.root, f"base={base!r}")
         if isinstance(base, str):
             if base not in ("auto", "newest"):
                 raise ValueError(f'base={base!r}: expected a generation, a step, "newest", "auto" or None')
@@ -339,7 +348,9 @@ class Catalog:
             with nullcontext() if chosen is None else chosen.lease:
                 yield None if chosen is None else chosen.generation
             return
-        generation = base if isinstance(base, Generation) else self._newest_of(_checked_step(base, name="base"))
+        generation = (
+            base if isinstance(base, Generation) else newest_of_step(self._directory, checked_step(base, name="base"))
+        )
         if os.path.realpath(os.path.dirname(generation.path)) != os.path.realpath(self.root):
             raise ValueError(f"base={generation.path!r} is no generation of {self.root!r}")
         lease = generation.lease()
@@ -348,86 +359,54 @@ class Catalog:
         with lease:
             yield generation
 
-    def _prepare(
+    @contextmanager
+    def _prepared(
         self,
         step: int,
         app_state: AppState,
         metrics: Mapping[str, float] | None,
+        replicated: Sequence[str] | None,
+        *,
         pinned: bool,
         durable: bool,
         progress: bool | None,
-        base: Generation | None,
-    ) -> tuple[GenerationAnnex, TakeRequest, int]:
-        """What a save needs, and the timeline that it belongs to."""
-        step = _checked_step(step)
-        newest = self._directory.newest_record()
-        orders = [(0, 0)] if newest is None else [(newest.timeline, newest.step)]
-        pending = PENDING.newest(self.root)
-        timeline, newest_step = max([*orders, pending] if pending is not None else orders)
-        if step < newest_step:
-            timeline += 1
-        if timeline > MAX_COUNT:  # nobody has gone back that often, and the record could not be read again
-            raise CorruptionError(
-                f"a generation in {self.root!r} says that it is of timeline {MAX_COUNT}, after which none can come: "
-                "see 'sucrose ls', and move away what no program of yours has saved",
-                path=self.root,
+        base: Base,
+    ) -> Iterator[tuple[GenerationAnnex, TakeRequest]]:
+        """What a save needs, the same on all ranks; inside the block what it refers to is not removed."""
+        with ExitStack() as leases:
+            with Ranks.of(self._pg).begin("saving a generation") as exchange:
+                step = checked_step(step)
+                globs = checked_globs(replicated)
+                plain_metrics = checked_metrics(metrics)
+                if exchange.world_size > 1:
+                    refuse_increments(base, self._full_every)
+                agree_on_call(exchange, self.root, step)
+                based_on = leases.enter_context(self._based_on(base))
+                increments = 0 if based_on is None else self._directory.record_of(based_on).increments + 1
+                draft = agree_on_draft(
+                    exchange,
+                    self.root,
+                    lambda: draft_generation(
+                        self._directory, step, plain_metrics, pinned=bool(pinned), durable=bool(durable)
+                    ),
+                )
+            path = self._directory.path_of(draft.id)
+            kind = GenerationAnnex if exchange.rank == 0 else AnnexOfRank0
+            annex = kind(draft, self._directory, self.retention, increments=increments)
+            yield (
+                annex,
+                TakeRequest(
+                    path=path,
+                    app_state=app_state,
+                    pg=self._pg,
+                    durable=draft.durable,
+                    progress=progress,
+                    annex=annex,
+                    base=None if based_on is None else based_on.path,
+                    fingerprints=self._full_every is not None,
+                    compression=self._compression,
+                    signer=self._directory.signer,
+                    storage_options=self._directory.storage_options,
+                    replicated=globs,
+                ),
             )
-        path = self._directory.new_path(step)
-        draft = GenerationRecord(
-            format_version=GENERATION_VERSION,
-            id=os.path.basename(path),
-            step=step,
-            timeline=timeline,
-            committed_ns=0,
-            metrics=_checked_metrics(metrics),
-            pinned=bool(pinned),
-            durable=bool(durable),
-            nbytes=0,
-        )
-        increments = 0 if base is None else self._directory.record_of(base).increments + 1
-        annex = GenerationAnnex(path, draft, self._directory, self.retention, increments=increments)
-        request = TakeRequest(
-            path=path,
-            app_state=app_state,
-            durable=durable,
-            progress=progress,
-            annex=annex,
-            base=None if base is None else base.path,
-            fingerprints=self._full_every is not None,
-            compression=self._compression,
-            signer=self._directory.signer,
-        )
-        return annex, request, timeline
-
-
-def _checked_step(step: int, *, name: str = "step") -> int:
-    if isinstance(step, bool):
-        raise TypeError(f"{name}={step!r}: expected a whole number")
-    try:
-        number = operator.index(step)
-    except TypeError:
-        raise TypeError(f"{name}={step!r} is a {type(step).__name__}, expected a whole number") from None
-    if not 0 <= number <= _MAX_STEP:
-        raise ValueError(f"{name}={number}: expected 0 to {_MAX_STEP}")
-    return number
-
-
-def _checked_metrics(metrics: Mapping[str, float] | None) -> dict[str, float | str]:
-    checked: dict[str, float | str] = {}
-    for name, value in (metrics or {}).items():
-        if not isinstance(name, str):
-            raise TypeError(f"metrics has the name {name!r}; names must be str")
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"metrics has the name {name!r}, which UTF-8 cannot express") from None
-        try:
-            checked[name] = _as_float(value)
-        except (TypeError, ValueError, OverflowError):
-            raise TypeError(f"metrics[{name!r}]={value!r} is a {type(value).__name__}, expected a number") from None
-    return checked
-
-
-def _as_float(value: Any) -> float:
-    # A loss that still has its graph is a number all the same; torch warns of it.
-    return float(value.detach() if isinstance(value, torch.Tensor) else value)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sucrose.catalog.generation import Generation, Unusable
-from sucrose.catalog.listing import is_gone
 from sucrose.errors import FormatVersionError, SucroseError
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def _try_check(directory: CatalogDirectory, listing: Listing) -> Listing | None:
         try:
             directory.check(generation, contents=False)
         except (SucroseError, OSError) as error:
-            if is_gone(generation.path):
+            if directory.is_gone(generation.id):
                 return None
             unusable = newer if isinstance(error, FormatVersionError) else broken
             unusable.append(Unusable(name=generation.id, reason=" ".join(str(error).split())))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sucrose.catalog.generation import Generation, generation_of
+from sucrose.catalog.generation import Generation
 from sucrose.errors import ConfigError, FormatVersionError, SucroseError
+from sucrose.storage import is_url
 
 if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory
-    from sucrose.storage.leases import Lease
+    from sucrose.catalog.generation import GenerationLease
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class ChosenBase:
     """A generation, kept from being removed until the save has a lease of its own."""
 
     generation: Generation
-    lease: Lease
+    lease: GenerationLease
 
 
 def check_full_every(full_every: object) -> int | None:
@@ -41,6 +41,23 @@ def check_full_every(full_every: object) -> int | None:
     return full_every
 
 
+def check_may_refer(root: str, given: str) -> None:
+    """Refuses what would make generations refer to each other where they cannot.
+
+    Args:
+        root: of the catalog.
+        given: the argument, for the message.
+
+    Raises:
+        ConfigError: the catalog is in an object store.
+    """
+    if is_url(root):
+        raise ConfigError(
+            f"{given}: generations in object stores are whole, and this catalog is at {root!r}. Leave it out, compress "
+            "perhaps, or save to a file system"
+        )
+
+
 def newest_base(directory: CatalogDirectory, *, max_increments: int | None) -> ChosenBase | None:
     """The newest generation; None where the save has to be whole.
 
@@ -53,8 +70,7 @@ def newest_base(directory: CatalogDirectory, *, max_increments: int | None) -> C
     record = directory.newest_record()
     if record is None or (max_increments is not None and record.increments >= max_increments):
         return None
-    path = os.path.join(directory.root, record.id)
-    generation = generation_of(record, path, pinned=record.pinned, signer=directory.signer)
+    generation = directory.generation(record, pinned=record.pinned)
     try:
         with ExitStack() as until_checked:
             lease = generation.lease()
@@ -66,6 +82,6 @@ def newest_base(directory: CatalogDirectory, *, max_increments: int | None) -> C
     except FormatVersionError:
         raise
     except (SucroseError, OSError) as error:
-        logger.warning("%s cannot be referred to, so that everything is saved: %s", path, error)
+        logger.warning("%s cannot be referred to, so that everything is saved: %s", generation.path, error)
         return None
     return ChosenBase(generation=generation, lease=lease)

@@ -23,9 +23,8 @@ from sucrose.errors import SignatureError, SucroseError
 
 if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory
-    from sucrose.catalog.generation import Generation
+    from sucrose.catalog.generation import Generation, GenerationLease
     from sucrose.catalog.retention import Retention
-    from sucrose.storage.leases import Lease
 
 _T = TypeVar("_T")
 
@@ -92,7 +91,7 @@ def collect(directory: CatalogDirectory, retention: Retention, *, dry_run: bool 
     )
 
 
-def _list_with_lease(directory: CatalogDirectory) -> tuple[tuple[Generation, ...], Lease | None]:
+def _list_with_lease(directory: CatalogDirectory) -> tuple[tuple[Generation, ...], GenerationLease | None]:
     """All generations, oldest first, and a lease on the newest, if there is any."""
     generations = directory.listing().generations
     lease = generations[-1].lease() if generations else None

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sucrose.storage import is_url
 from sucrose.storage.leases import lease
 
 if TYPE_CHECKING:
+    from sucrose.catalog.objects.lease import ObjectLease
     from sucrose.formats.generation import GenerationRecord
     from sucrose.formats.signing_keys import Signer
     from sucrose.snapshot.snapshot import Snapshot
     from sucrose.storage.leases import Lease
+
+    GenerationLease: TypeAlias = Lease | ObjectLease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +26,7 @@ class Generation:
 
     Attributes:
         step: of the program, as it was given to the save.
-        path: the snapshot's directory.
+        path: the snapshot's directory, or its URL.
         committed_ns: when it was committed, in nanoseconds since 1970.
         metrics: as they were given to the save.
         nbytes: of its files.
@@ -54,6 +58,8 @@ class Generation:
     """Ids of the generations that this one refers to: none of them is removed before it."""
     signer: Signer | None = field(default=None, repr=False, compare=False)
     """Checks whose it is when it is read; see `Snapshot`."""
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """Of its object store; there may be credentials among them."""
 
     @property
     def order(self) -> tuple[int, int, int, str]:
@@ -69,18 +75,28 @@ class Generation:
         """Directories of the generations that this one refers to."""
         return [os.path.join(os.path.dirname(self.path), base) for base in self.bases]
 
-    def snapshot(self) -> Snapshot:
-        """The snapshot, to be read by its own methods. Hold a `lease` where others may collect meanwhile."""
+    def snapshot(self, pg: Any = None) -> Snapshot:
+        """The snapshot, to be read by its own methods. Hold a `lease` where others may collect meanwhile.
+
+        Args:
+            pg: process group of the ranks that restore it together, as for `Snapshot`.
+        """
         from sucrose.snapshot.snapshot import Snapshot
 
-        return Snapshot(self.path, signing_key=self.signer)
+        return Snapshot(self.path, pg, storage_options=self.storage_options, signing_key=self.signer)
 
-    def lease(self) -> Lease | None:
+    def lease(self) -> GenerationLease | None:
         """Keeps collections, of any process, from removing this generation until it is released.
+
+        Object stores have nothing of the kind: there it only tells whether the generation `is_current`.
 
         Returns:
             A context manager with `release`; None where the generation is gone.
         """
+        if is_url(self.path):
+            from sucrose.catalog.objects.lease import lease_object
+
+            return lease_object(self.path, self.storage_options)
         return lease(self.path)
 
 
@@ -112,7 +128,14 @@ class Unusable:
     reason: str
 
 
-def generation_of(record: GenerationRecord, path: str, *, pinned: bool, signer: Signer | None = None) -> Generation:
+def generation_of(
+    record: GenerationRecord,
+    path: str,
+    *,
+    pinned: bool,
+    signer: Signer | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Generation:
     """A committed record as users see it."""
     return Generation(
         step=record.step,
@@ -126,4 +149,5 @@ def generation_of(record: GenerationRecord, path: str, *, pinned: bool, signer: 
         id=record.id,
         bases=tuple(record.bases),
         signer=signer,
+        storage_options=storage_options,
     )

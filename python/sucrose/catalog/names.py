@@ -14,6 +14,10 @@ PINS = ".pins"
 TRASH = ".trash"
 REASON_FILE = ".reason"
 
+# In object stores, beside the files of a generation.
+REMOVED_FILE = ".removed"
+QUARANTINED_METADATA = ".snapshot_metadata.quarantined"
+
 _GENERATION = re.compile(r"step_(?:0|[1-9][0-9]*)-[0-9a-f]{8}")
 _TEMPORARY = re.compile(rf"\.{_GENERATION.pattern}\.tmp-[0-9a-f]{{32}}")
 

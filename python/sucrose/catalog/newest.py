@@ -10,15 +10,14 @@ from sucrose.errors import FormatVersionError, SignatureError, SucroseError
 
 if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory
-    from sucrose.catalog.generation import Generation
-    from sucrose.storage.leases import Lease
+    from sucrose.catalog.generation import Generation, GenerationLease
 
 _LOOK_AGAIN_S = 0.001
 
 
 def lease_newest(
     directory: CatalogDirectory, *, contents: bool, passed_over: set[str]
-) -> tuple[Generation, Lease] | None:
+) -> tuple[Generation, GenerationLease] | None:
     """The newest sound generation, with a lease on it; None where there is none.
 
     Args:
@@ -39,8 +38,7 @@ def lease_newest(
                 passed_over.add(broken.name)
                 directory.quarantine(broken.name, broken.reason)
         if listing.newer:
-            path = f"{directory.root}/{listing.newer[0].name}"
-            raise FormatVersionError(listing.newer[0].reason, path=path)
+            raise FormatVersionError(listing.newer[0].reason, path=directory.path_of(listing.newer[0].name))
         candidates = [generation for generation in listing.generations if generation.id not in passed_over]
         if not candidates:
             if refused:
@@ -69,7 +67,7 @@ def lease_newest(
 
 
 def found_broken(
-    directory: CatalogDirectory, generation: Generation, lease: Lease, error: Exception, passed_over: set[str]
+    directory: CatalogDirectory, generation: Generation, lease: GenerationLease, error: Exception, passed_over: set[str]
 ) -> None:
     """Passes over a generation that `error` came of, and puts it into quarantine.
 
@@ -80,9 +78,20 @@ def found_broken(
         reason = damage_of(error, generation.path, generation.base_paths())
         if reason is None:
             raise error
-        passed_over.add(generation.id)
-        if lease.is_current():  # and its files are not missing because somebody has moved them meanwhile
-            directory.quarantine(generation.id, reason)
+        put_aside(directory, generation, lease, reason, passed_over)
+
+
+def put_aside(
+    directory: CatalogDirectory,
+    generation: Generation,
+    lease: GenerationLease,
+    reason: str,
+    passed_over: set[str],
+) -> None:
+    """Passes over a broken generation, and puts it into quarantine."""
+    passed_over.add(generation.id)
+    if lease.is_current():  # and its files are not missing because somebody has moved them meanwhile
+        directory.quarantine(generation.id, reason)
 
 
 def _none_signed(directory: CatalogDirectory, newest: SignatureError) -> SignatureError:

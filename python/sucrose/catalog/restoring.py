@@ -1,45 +1,55 @@
-"""Restoring the newest generation that turns out to be sound."""
+"""Restoring the newest generation that turns out to be sound, or one of a certain step: on one rank, or on many."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from sucrose.catalog.newest import found_broken, lease_newest
-from sucrose.errors import CorruptionError, StateMismatchError, SucroseError, UnsafeObjectError
+from sucrose.catalog.agreement import agree_on_attempt, agree_on_call, agree_on_generation, check_is_shared
+from sucrose.catalog.newest import lease_newest, put_aside
+from sucrose.catalog.soundness import damage_of
+from sucrose.errors import (
+    CorruptionError,
+    IncompleteSnapshotError,
+    StateMismatchError,
+    SucroseError,
+    UnsafeObjectError,
+)
 
 if TYPE_CHECKING:
     from sucrose.catalog.directory import CatalogDirectory
-    from sucrose.catalog.generation import Generation
+    from sucrose.catalog.generation import Generation, GenerationLease
+    from sucrose.ranks import Exchange
 
 
-def restore_newest(directory: CatalogDirectory, restore: Callable[[Generation], None]) -> Generation | None:
-    """Calls `restore` with one generation after another, the newest first, until one is sound.
+def restore_newest(
+    directory: CatalogDirectory, restore: Callable[[Generation], None], exchange: Exchange
+) -> Generation | None:
+    """Calls `restore` with one generation after another, the newest first, until one is sound for all ranks.
 
     Raises:
         CorruptionError: none was, and tensors may have been overwritten.
-        Exception: of `restore`, where it does not speak against the generation.
+        RankError: another rank has failed by something that does not speak against the generation.
+        Exception: this one has.
     """
+    agree_on_call(exchange, directory.root)
     passed_over: set[str] = set()
     tried: Generation | None = None
-    while (found := lease_newest(directory, contents=False, passed_over=passed_over)) is not None:
-        generation, lease = found
-        try:
-            restore(generation)
-        except (SucroseError, OSError) as error:
-            try:
-                found_broken(directory, generation, lease, error, passed_over)
-            except (StateMismatchError, UnsafeObjectError) as mismatch:
-                if tried is None:
-                    raise
-                raise _with_warning(mismatch, tried) from error
+    while True:
+        found = lease_newest(directory, contents=False, passed_over=passed_over) if exchange.rank == 0 else None
+        chosen, lease = (None, None) if found is None else found
+        with lease or nullcontext():
+            generation = agree_on_generation(exchange, directory, chosen)
+            if generation is None:
+                break
+            reason = _try(generation, restore, exchange, tried)
+            if reason is None:
+                return generation
+            if lease is not None:
+                put_aside(directory, generation, lease, reason, passed_over)
             tried = generation
-        except BaseException:
-            lease.release()
-            raise
-        else:
-            lease.release()
-            return generation
     if tried is None:
         return None
     raise CorruptionError(
@@ -47,6 +57,70 @@ def restore_newest(directory: CatalogDirectory, restore: Callable[[Generation], 
         "restore another copy",
         path=directory.root,
     )
+
+
+def restore_step(
+    directory: CatalogDirectory,
+    step: int,
+    choose: Callable[[], tuple[Generation, GenerationLease]],
+    restore: Callable[[Generation], None],
+    exchange: Exchange,
+) -> Generation:
+    """Calls `restore` with the generation that `choose` finds on rank 0. No other takes its place.
+
+    Raises:
+        RankError: another rank has failed.
+        Exception: this one has.
+    """
+    agree_on_call(exchange, directory.root, step)
+    chosen, lease = choose() if exchange.rank == 0 else (None, None)
+    with lease or nullcontext():
+        generation = agree_on_generation(exchange, directory, chosen)
+        assert generation is not None  # rank 0 has found one
+        try:
+            restore(generation)
+        except (SucroseError, OSError) as error:
+            check_is_shared(exchange, error, generation.path)
+            _check_was_kept(lease, generation, error)
+            raise
+    return generation
+
+
+def _check_was_kept(lease: GenerationLease | None, generation: Generation, error: Exception) -> None:
+    """Tells damage from a generation that has gone while it was read, as it can in object stores.
+
+    Raises:
+        IncompleteSnapshotError: it has.
+    """
+    is_damage = damage_of(error, generation.path, generation.base_paths()) is not None
+    if is_damage and lease is not None and not lease.is_current():
+        raise IncompleteSnapshotError(
+            errno.ENOENT,
+            f"a collection has removed {generation.path} while it was read, so that tensors of the program may have "
+            "been overwritten with its content: restore another one",
+            generation.path,
+            path=generation.path,
+        ) from error
+
+
+def _try(
+    generation: Generation, restore: Callable[[Generation], None], exchange: Exchange, tried: Generation | None
+) -> str | None:
+    """None where all ranks have restored it, else what is broken about it."""
+    failure: SucroseError | OSError | None = None
+    damage = None
+    try:
+        restore(generation)
+    except (SucroseError, OSError) as error:
+        check_is_shared(exchange, error, generation.path)
+        failure = error
+        damage = damage_of(error, generation.path, generation.base_paths())
+    try:
+        return agree_on_attempt(exchange, failure, damage)
+    except (StateMismatchError, UnsafeObjectError) as mismatch:
+        if tried is None:
+            raise
+        raise _with_warning(mismatch, tried) from mismatch
 
 
 def _with_warning(

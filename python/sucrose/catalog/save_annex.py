@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sucrose.catalog.background import COLLECTOR
-from sucrose.catalog.generation import Generation, generation_of
 from sucrose.catalog.names import is_generation_name
+from sucrose.errors import SucroseError
 from sucrose.formats.generation import GENERATION_FILE, MAX_COUNT, GenerationRecord, encode_generation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sucrose.catalog.directory import CatalogDirectory
+    from sucrose.catalog.generation import Generation
     from sucrose.catalog.retention import Retention
 
 
@@ -27,7 +28,6 @@ class GenerationAnnex:
 
     def __init__(
         self,
-        path: str,
         draft: GenerationRecord,
         directory: CatalogDirectory,
         retention: Retention,
@@ -35,11 +35,15 @@ class GenerationAnnex:
         increments: int = 0,
     ) -> None:
         """The draft lacks the size, the time and the bases; `increments` counts where there turn out to be any."""
-        self._path = path
         self._record = draft
         self._directory = directory
         self._retention = retention
         self._increments = increments
+
+    @property
+    def timeline(self) -> int:
+        """That of the generation."""
+        return self._record.timeline
 
     def make_room(self) -> bool:
         # What the save before this one has superseded may still be about to be removed.
@@ -66,4 +70,33 @@ class GenerationAnnex:
 
     def generation(self) -> Generation:
         """What was committed."""
-        return generation_of(self._record, self._path, pinned=self._record.pinned, signer=self._directory.signer)
+        return self._directory.generation(self._record, pinned=self._record.pinned)
+
+
+class AnnexOfRank0(GenerationAnnex):
+    """The same on other ranks, where rank 0 writes the record and collects: it is read once it is committed."""
+
+    _failure: Exception | None = None
+
+    def make_room(self) -> bool:
+        return False
+
+    def files(self, nbytes: int, bases: Sequence[str]) -> Mapping[str, bytes]:  # noqa: ARG002  # rank 0 is asked
+        return {}
+
+    def committed(self) -> None:
+        try:
+            self._record = self._directory.record_of(super().generation())
+        except (SucroseError, OSError) as error:  # the save itself has not failed
+            self._failure = error
+
+    def generation(self) -> Generation:
+        """What was committed.
+
+        Raises:
+            SucroseError: its record could not be read.
+            OSError: likewise.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return super().generation()

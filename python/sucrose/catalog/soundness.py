@@ -1,4 +1,4 @@
-"""Whether a generation on disk is what was committed, and what speaks against it.
+"""Whether a generation is what was committed, and what speaks against it.
 
 No torch is needed here: listing and collecting stay quick to start.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from xxhash import xxh3_128_digest
@@ -16,7 +17,7 @@ from sucrose.engine import CHUNK_NBYTES, Engine, get_engine
 from sucrose.engine.digests import digest_function
 from sucrose.errors import CorruptionError, IncompleteSnapshotError, SucroseError
 from sucrose.formats.generation import GENERATION_FILE
-from sucrose.formats.index import INDEX_FILE, FileRecord, SnapshotIndex, decode_index
+from sucrose.formats.index import FileRecord, SnapshotIndex, decode_index, index_names
 from sucrose.formats.limits import MAX_INDEX_NBYTES, MAX_METADATA_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.formats.signature import check_signed_digest
@@ -24,17 +25,20 @@ from sucrose.snapshot.authenticity import check_signed
 from sucrose.snapshot.chunk_damage import chunk_damage
 from sucrose.snapshot.incremental.bases import check_bases, refer_to
 from sucrose.snapshot.records import stored_chunks
+from sucrose.snapshot.remote.sizes import Sizes
+from sucrose.snapshot.transfers import begin_verify
+from sucrose.storage import is_url
 
 if TYPE_CHECKING:
     from sucrose.formats.signing_keys import Signer
-    from sucrose.storage import LocalDirectory
+    from sucrose.storage import Directory
 
 _DAMAGE_ERRNOS = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
 _MISSING_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
 
 def check_structure(
-    storage: LocalDirectory, record_file: str | None = GENERATION_FILE, *, signer: Signer | None = None
+    storage: Directory, record_file: str | None = GENERATION_FILE, *, signer: Signer | None = None
 ) -> SnapshotIndex:
     """Checks the small files by their digests, and that all others are there with their sizes.
 
@@ -59,18 +63,19 @@ def check_structure(
         raise IncompleteSnapshotError(
             errno.ENOENT, "the commit record is missing", metadata_path, path=storage.root
         ) from error
-    encoded = storage.read(INDEX_FILE, MAX_INDEX_NBYTES)
+    name, encoded = _read_index(storage, metadata)
     check_signed(storage, signer, index=encoded, metadata=metadata, snapshot_path=storage.root)
-    index = decode_index(encoded, xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE))
+    index = decode_index(encoded, xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(name))
     if signer is not None:
         check_signed_digest(index.digest, snapshot_path=storage.root)
     if not _matches(metadata, index.metadata, index.digest):
         raise CorruptionError(f"{metadata_path} is not the one that the index belongs to", path=metadata_path)
     refer_to(storage, index)
     check_bases(storage, index, get_engine())
+    sizes = Sizes(storage)
     for name, record in index.files.items():
         path = storage.path_of(name)
-        nbytes = storage.size(name)
+        nbytes = sizes.of(name)
         if nbytes != record.nbytes_on_disk:
             raise CorruptionError(f"{path} has {nbytes} bytes, expected {record.nbytes_on_disk}", path=path)
     if record_file is not None:
@@ -78,7 +83,7 @@ def check_structure(
     return index
 
 
-def read_indexed(storage: LocalDirectory, index: SnapshotIndex, name: str) -> bytes:
+def read_indexed(storage: Directory, index: SnapshotIndex, name: str) -> bytes:
     """A small file, checked by its digest.
 
     Raises:
@@ -93,7 +98,7 @@ def read_indexed(storage: LocalDirectory, index: SnapshotIndex, name: str) -> by
     return data
 
 
-def check_contents(storage: LocalDirectory, index: SnapshotIndex, engine: Engine) -> None:
+def check_contents(storage: Directory, index: SnapshotIndex, engine: Engine) -> None:
     """Reads all files and compares every digest.
 
     Raises:
@@ -102,8 +107,10 @@ def check_contents(storage: LocalDirectory, index: SnapshotIndex, engine: Engine
     """
     for name, record in index.files.items():
         path = storage.path_of(name)
-        result = engine.verify(
-            path,
+        result = begin_verify(
+            storage,
+            engine,
+            name,
             file_nbytes=record.nbytes,
             digests=record.packed_digests(),
             stored=stored_chunks(record),
@@ -114,11 +121,14 @@ def check_contents(storage: LocalDirectory, index: SnapshotIndex, engine: Engine
             raise CorruptionError(chunk_damage(chunk, path, offset=offset), path=path, offset=offset)
 
 
-def is_ours(storage: LocalDirectory) -> bool:
+def is_ours(storage: Directory) -> bool:
     """Whether a directory without `.generation` was a generation once: its index then knows of it."""
+    metadata = b""
+    with suppress(OSError, SucroseError):
+        metadata = storage.read(METADATA_FILE, MAX_METADATA_NBYTES)
     try:
-        data = storage.read(INDEX_FILE, MAX_INDEX_NBYTES)
-        index = decode_index(data, xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE))
+        name, data = _read_index(storage, metadata)
+        index = decode_index(data, xxh3_128_digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(name))
     except (OSError, SucroseError):
         return False
     return GENERATION_FILE in index.files
@@ -137,10 +147,20 @@ def damage_of(error: BaseException, path: str, bases: Iterable[str] = ()) -> str
     elif isinstance(error, IncompleteSnapshotError):
         is_damage = _lies_in(error.path, path, *bases)
     elif isinstance(error, OSError) and error.errno in _DAMAGE_ERRNOS | _MISSING_ERRNOS:
-        is_damage = _lies_in(error.filename, path, *bases)
+        # A store that fails says nothing about its files: EIO from there is no bad disk.
+        is_damage = _lies_in(error.filename, path, *bases) and (error.errno in _MISSING_ERRNOS or not is_url(path))
     else:
         is_damage = False
     return " ".join(str(error).split()) if is_damage else None
+
+
+def _read_index(storage: Directory, metadata: bytes) -> tuple[str, bytes]:
+    """Name and contents of the index that goes with a commit record."""
+    name, plain_name = index_names(metadata)
+    try:
+        return name, storage.read(name, MAX_INDEX_NBYTES)
+    except FileNotFoundError:
+        return plain_name, storage.read(plain_name, MAX_INDEX_NBYTES)
 
 
 def _matches(data: bytes, record: FileRecord, digest_kind: str) -> bool:
@@ -152,5 +172,7 @@ def _matches(data: bytes, record: FileRecord, digest_kind: str) -> bool:
 def _lies_in(file: object, *paths: str) -> bool:
     if not isinstance(file, (str, bytes)):
         return False
-    name = os.path.abspath(os.fsdecode(file))
+    name = os.fsdecode(file)
+    if not is_url(name):
+        name = os.path.abspath(name)
     return any(name == path or name.startswith(path + os.sep) for path in paths)

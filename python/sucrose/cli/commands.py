@@ -31,6 +31,7 @@ COMMANDS = {
     "convert": _Place("sucrose.cli.convert", "convert"),
     "flatten": _Place("sucrose.cli.flatten", "flatten"),
     "sign": _Place("sucrose.cli.sign", "sign"),
+    "upload": _Place("sucrose.cli.upload", "upload"),
     "env": _Place("sucrose.cli.env", "env"),
     "plot": _Place("sucrose.cli.plot", "plot"),
     "report": _Place("sucrose.cli.report", "report"),

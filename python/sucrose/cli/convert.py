@@ -11,6 +11,7 @@ from sucrose.compression import Compression
 from sucrose.errors import ConfigError
 from sucrose.interchange.kinds import Kind, target_kind
 from sucrose.overview.text import nbytes_text
+from sucrose.storage import is_url
 
 if TYPE_CHECKING:
     from sucrose.interchange.conversion import ConvertReport
@@ -69,6 +70,8 @@ def _check_usage(target: str, to: str | None, flat_separator: str, compression: 
     Raises:
         BadParameter: something is.
     """
+    if is_url(target):
+        raise typer.BadParameter(f"{target!r}: conversions are written to paths of this machine", param_hint="TARGET")
     try:
         kind = target_kind(target, to)
     except ConfigError as error:

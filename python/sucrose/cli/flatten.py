@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from sucrose.cli.formatting import tell, write_json
 from sucrose.interchange.snapshot_listing import list_snapshot
 from sucrose.overview.text import nbytes_text
+from sucrose.storage import location_of
 
 
 def flatten(
@@ -22,11 +22,11 @@ def flatten(
     from sucrose.snapshot.snapshot import Snapshot  # with torch
 
     Snapshot(snapshot).flatten(target)
-    path = os.path.abspath(snapshot if target is None else target)
+    path = location_of(snapshot if target is None else target)
     after = list_snapshot(path)
-    bases = [os.path.normpath(os.path.join(before.path, base)) for base in before.bases]
+    bases = before.base_paths
     if as_json:
-        write_json({"path": after.path, "nbytes": after.nbytes_on_disk, "copied_from": bases})
+        write_json({"path": after.path, "nbytes": after.nbytes_on_disk, "copied_from": list(bases)})
     else:
         others = f"{len(bases)} {'snapshot' if len(bases) == 1 else 'snapshots'}"
         told = f"no longer needs {others}" if bases else "had no base"

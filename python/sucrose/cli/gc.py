@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def gc(
-    root: Annotated[str, typer.Argument(help="Folder of the catalog.")],
+    root: Annotated[str, typer.Argument(help="Folder of the catalog, or its URL.")],
     keep_last: Annotated[int | None, typer.Option(help="Keep the newest N.", metavar="N", min=1)] = None,
     keep_every: Annotated[
         int | None, typer.Option(help="Keep steps that are multiples of N.", metavar="N", min=1)

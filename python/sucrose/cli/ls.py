@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import compress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +23,7 @@ _TO_THE_RIGHT = ("step", "size")
 
 
 def ls(
-    root: Annotated[str, typer.Argument(help="Folder of the catalog.")],
+    root: Annotated[str, typer.Argument(help="Folder of the catalog, or its URL.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Lists the generations of a catalog, oldest first, and what is broken, as far as sizes and small files tell."""
@@ -44,7 +43,7 @@ def _content(directory: CatalogDirectory) -> dict[str, Any]:
         "root": directory.root,
         "generations": [_generation(generation, needed_by[generation.id]) for generation in listing.generations],
         "broken": [
-            {"name": broken.name, "path": os.path.join(directory.root, broken.name), "reason": broken.reason}
+            {"name": broken.name, "path": directory.path_of(broken.name), "reason": broken.reason}
             for broken in (*listing.broken, *listing.newer)
         ],
         "quarantined": [

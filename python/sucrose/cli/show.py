@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from sucrose.interchange.listing import without_torch_prefix
 from sucrose.interchange.safetensors_listing import list_safetensors
 from sucrose.interchange.snapshot_listing import list_snapshot
 from sucrose.overview.text import nbytes_text
-from sucrose.storage import local_path
+from sucrose.storage import location_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +36,7 @@ def show(
     """Shows the entries of a checkpoint as a tree: shapes, dtypes, sizes, totals, and what it depends on."""
     if sort is not None and sort not in SORTS:
         raise typer.BadParameter(f"{sort!r}: expected one of {', '.join(SORTS)}", param_hint="--sort")
-    path = os.path.abspath(local_path(snapshot))
+    path = location_of(snapshot)
     kind = recognize(path)
     about: dict[str, Any] = {"path": path, "kind": kind.value}
     if kind is Kind.SNAPSHOT:
@@ -67,7 +66,7 @@ def _about_snapshot(path: str, about: dict[str, Any]) -> Sequence[Listed]:
         nbytes_on_disk=listing.nbytes_on_disk,
         nbytes_in_bases=listing.nbytes_in_bases,
         compression_ratio=listing.nbytes / listing.nbytes_on_disk if listing.nbytes_on_disk else 1.0,
-        bases=[os.path.normpath(os.path.join(path, base)) for base in listing.bases],
+        bases=list(listing.base_paths),
     )
     return listing.entries
 

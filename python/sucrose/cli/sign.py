@@ -10,7 +10,7 @@ import typer
 from sucrose.cli.formatting import tell, write_json
 from sucrose.errors import ConfigError
 from sucrose.formats.signing_keys import SIGNING_KEY, signing_keys_of
-from sucrose.storage import local_path
+from sucrose.storage import location_of
 
 
 def sign(
@@ -24,8 +24,8 @@ def sign(
 
     signed = []
     for snapshot in snapshots:
-        path = os.path.abspath(local_path(snapshot))
-        Snapshot(path).sign()
+        path = location_of(snapshot)
+        Snapshot(snapshot).sign()
         signed.append(path)
         if not as_json:
             tell(f"{path}: signed")

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from xxhash import xxh3_128_hexdigest
 
 from sucrose.errors import CorruptionError, FormatVersionError
 from sucrose.formats.limits import MAX_LOCATION_NBYTES
 from sucrose.formats.unique_keys import check_unique_keys
 
 INDEX_FILE = ".snapshot_index"
+"""Its name, or the beginning of it: see `index_names`."""
 INDEX_VERSION = 2
 """The newest that this release reads."""
 DIGEST_NAME = "xxh3-128"
@@ -125,6 +127,15 @@ class SnapshotIndex(msgspec.Struct, gc=False, omit_defaults=True):
             or bool(self.bases)
             or any(record.stored is not None for record in self.files.values())
         )
+
+
+def index_names(metadata: bytes) -> tuple[str, str]:
+    """What the index of a snapshot with this commit record may be called, in the order in which to look.
+
+    The first is its name on object stores, the second that on file systems. Several indexes may lie side by side
+    while a snapshot is replaced: the one with the digest of the record is that of the record.
+    """
+    return f"{INDEX_FILE}.{xxh3_128_hexdigest(metadata)}", INDEX_FILE
 
 
 class _Version(msgspec.Struct):

@@ -10,16 +10,24 @@ from __future__ import annotations
 
 import re
 
+from xxhash import xxh3_128_hexdigest
+
 from sucrose.errors import SignatureError
 from sucrose.formats.index import SHA256_NAME
 from sucrose.formats.signing_keys import SIGNING_KEY, Signer, SigningKey
 
 SIGNATURE_FILE = ".snapshot_signature"
+"""Its name, or the beginning of it: see `signature_names`."""
 SIGNATURE_VERSION = 1
 
 _USE = b"sucrose snapshot v1"
 _LINE = re.compile(rb"sucrose-signature 1 hmac-sha256 ([0-9a-f]{16}) ([0-9a-f]{64})\n")
 _ANY_VERSION = re.compile(rb"sucrose-signature ([0-9]{1,6}) ")
+
+
+def signature_names(metadata: bytes) -> tuple[str, str]:
+    """What the signature may be called, in the order in which to look: as `formats.index.index_names`."""
+    return f"{SIGNATURE_FILE}.{xxh3_128_hexdigest(metadata)}", SIGNATURE_FILE
 
 
 def snapshot_signer(keys: SigningKey) -> Signer:

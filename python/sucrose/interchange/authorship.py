@@ -5,12 +5,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from sucrose.formats.limits import MAX_METADATA_NBYTES
+from sucrose.formats.manifest import METADATA_FILE
 from sucrose.formats.signature import is_signed_by_known_key, is_well_formed
 from sucrose.snapshot.authenticity import read_signature
 
 if TYPE_CHECKING:
     from sucrose.formats.signing_keys import Signer
-    from sucrose.storage import LocalDirectory
+    from sucrose.storage import Directory
 
 
 class Signature(str, Enum):
@@ -24,15 +26,15 @@ class Signature(str, Enum):
     """It is damaged, or that of a key which is set here for other contents."""
 
 
-def why_refused(storage: LocalDirectory, signer: Signer) -> Signature:
+def why_refused(storage: Directory, signer: Signer) -> Signature:
     """What it was that a `SignatureError` has come of.
 
     Raises:
         CorruptionError: it is longer than any signature.
         OSError: it cannot be read.
     """
-    data = read_signature(storage)
-    if data is None:
+    signature = read_signature(storage, storage.read(METADATA_FILE, MAX_METADATA_NBYTES))
+    if signature is None:
         return Signature.MISSING
-    is_invalid = is_signed_by_known_key(data, signer) or not is_well_formed(data)
+    is_invalid = is_signed_by_known_key(signature.data, signer) or not is_well_formed(signature.data)
     return Signature.INVALID if is_invalid else Signature.OTHER_KEY

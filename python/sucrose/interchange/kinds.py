@@ -12,7 +12,7 @@ from sucrose.errors import ConfigError, IncompleteSnapshotError, UnsupportedErro
 from sucrose.formats.limits import MAX_HEADER_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.formats.torch_zip import END_MAGIC, LOCAL_MAGIC
-from sucrose.storage import local_path
+from sucrose.storage import Directory, is_url, local_path, location_of, open_directory
 
 DCP_METADATA_FILE = ".metadata"
 _SUFFIXES = {".safetensors": "safetensors", ".pt": "torch", ".pth": "torch", ".bin": "torch", ".ckpt": "torch"}
@@ -60,6 +60,8 @@ def recognize(path: str | os.PathLike[str]) -> Kind:
         >>> recognize("/tmp/weights.backup").value
         'torch'
     """
+    if is_url(path):
+        return _recognize_at_url(location_of(path), open_directory(path))
     name = local_path(path)
     if os.path.isdir(name):
         if os.path.lexists(os.path.join(name, METADATA_FILE)):
@@ -72,6 +74,31 @@ def recognize(path: str | os.PathLike[str]) -> Kind:
             name,
             path=name,
         )
+    return _recognize_file(name)
+
+
+def _recognize_at_url(url: str, directory: Directory) -> Kind:
+    """Of what lies in object stores only snapshots are read."""
+    for file, kind in ((METADATA_FILE, Kind.SNAPSHOT), (DCP_METADATA_FILE, Kind.DCP)):
+        try:
+            directory.size(file)
+        except FileNotFoundError:
+            continue
+        if kind is Kind.SNAPSHOT:
+            return kind
+        raise UnsupportedError(
+            f"{url} is {kind.words}, and in object stores only snapshots are read: copy it to a folder of this machine",
+            path=url,
+        )
+    raise IncompleteSnapshotError(
+        errno.ENOENT,
+        f"no snapshot: there is no {METADATA_FILE} below this URL, and in object stores only snapshots are read",
+        url,
+        path=url,
+    )
+
+
+def _recognize_file(name: str) -> Kind:
     with open(name, "rb", opener=_without_waiting) as file:
         info = os.fstat(file.fileno())
         if not stat.S_ISREG(info.st_mode):

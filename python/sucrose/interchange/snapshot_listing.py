@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ from sucrose.formats.manifest import (
 from sucrose.interchange.listing import Listed, tensor_nbytes, text_nbytes
 from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.contents import load_metadata
-from sucrose.storage import LocalDirectory, local_path
+from sucrose.snapshot.remote.sizes import Sizes
+from sucrose.storage import Directory, is_url, location_of, open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +40,7 @@ class SnapshotListing:
     """A snapshot at a glance.
 
     Attributes:
-        path: its folder.
+        path: its folder, or the URL of it.
         metadata: its commit record.
         index: None where torchsnapshot wrote it.
         entries: its values, in the order of the manifest, those of all ranks.
@@ -56,6 +58,14 @@ class SnapshotListing:
     nbytes_on_disk: int
     nbytes_in_bases: int
     bases: tuple[str, ...]
+
+    @property
+    def base_paths(self) -> tuple[str, ...]:
+        """The same as paths or URLs."""
+        if not is_url(self.path):
+            return tuple(os.path.normpath(os.path.join(self.path, base)) for base in self.bases)
+        scheme, _, folder = self.path.partition("://")
+        return tuple(f"{scheme}://{posixpath.normpath(posixpath.join(folder, base))}" for base in self.bases)
 
 
 def list_snapshot(path: str | os.PathLike[str]) -> SnapshotListing:
@@ -76,8 +86,8 @@ def list_snapshot(path: str | os.PathLike[str]) -> SnapshotListing:
         >>> [(entry.path, entry.shape, entry.value) for entry in list_snapshot(folder).entries]
         [('state/weight', (2, 3), None), ('state/steps', None, 7)]
     """
-    root = os.path.abspath(local_path(path))
-    storage = LocalDirectory(root)
+    root = location_of(path)
+    storage = open_directory(path)
     metadata, index = load_metadata(storage, root, signer_of(None))
     entries = tuple(listed_entries(metadata, index))
     nbytes = on_disk = in_bases = 0
@@ -86,7 +96,7 @@ def list_snapshot(path: str | os.PathLike[str]) -> SnapshotListing:
         on_disk += record.nbytes_on_disk
         in_bases += record.nbytes_on_disk if name.startswith("../") else 0
     if index is None:
-        nbytes = on_disk = _files_nbytes(root, entries)
+        nbytes = on_disk = _files_nbytes(storage, entries)
     return SnapshotListing(
         path=root,
         metadata=metadata,
@@ -241,7 +251,7 @@ def _file_nbytes(location: str, index: SnapshotIndex | None) -> int | None:
     return None if record is None else record.nbytes
 
 
-def _files_nbytes(root: str, entries: tuple[Listed, ...]) -> int:
-    """Of a snapshot without an index: what the file system says."""
-    storage = LocalDirectory(root)
-    return sum(storage.size(name) for name in {name for entry in entries for name in entry.files})
+def _files_nbytes(storage: Directory, entries: tuple[Listed, ...]) -> int:
+    """Of a snapshot without an index: what its storage says."""
+    sizes = Sizes(storage)
+    return sum(sizes.of(name) for name in {name for entry in entries for name in entry.files})

@@ -28,7 +28,7 @@ from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.entries import check_tensor_entry, children, find_entry
 from sucrose.snapshot.flatten import encode_key
 from sucrose.snapshot.snapshot import Snapshot
-from sucrose.storage import LocalDirectory
+from sucrose.storage import LocalDirectory, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +89,8 @@ class SnapshotSource:
         """Whether all of its tensors lie in its own files as they lie in memory, and may be read there."""
         listing = self.listing
         return (
-            not self._is_signed
+            not is_url(self.path)
+            and not self._is_signed
             and listing.index is not None
             and listing.nbytes == listing.nbytes_on_disk
             and not listing.bases

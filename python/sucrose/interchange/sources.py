@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sucrose.interchange.kinds import Kind, recognize
-from sucrose.storage import local_path
+from sucrose.storage import location_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,8 @@ def open_source(path: str | os.PathLike[str], *, allow_pickle: bool = False, ran
     """Opens what lies at `path`, whatever kind of checkpoint it is.
 
     Args:
-        path: a snapshot, a safetensors file, a file of `torch.save`, or a folder of `torch.distributed.checkpoint`.
+        path: a snapshot, which may lie in an object store, a safetensors file, a file of `torch.save`, or a folder of
+            `torch.distributed.checkpoint`.
         allow_pickle: let objects be unpickled that `weights_only` would refuse; that may run any code in them.
         rank: whose values, in a snapshot of several ranks.
 
@@ -67,7 +68,7 @@ def open_source(path: str | os.PathLike[str], *, allow_pickle: bool = False, ran
         ('torch', ['weight'], [tensor([1., 1., 1.])])
     """
     kind = recognize(path)
-    name = os.path.abspath(local_path(path))
+    name = location_of(path)
     if kind is Kind.SNAPSHOT:
         from sucrose.interchange.snapshot_source import SnapshotSource
 

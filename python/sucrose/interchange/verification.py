@@ -34,8 +34,10 @@ from sucrose.interchange.zip_checksums import check_zip, is_zip
 from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.contents import load_metadata
 from sucrose.snapshot.incremental.bases import check_bases
+from sucrose.snapshot.remote.side_by_side import side_by_side
 from sucrose.snapshot.verify import verify_files
-from sucrose.storage import LocalDirectory, local_path
+from sucrose.storage import Directory, is_url, location_of, open_directory
+from sucrose.storage.objects.shared import shared_storage
 
 if TYPE_CHECKING:
     from sucrose.formats.signing_keys import Signer
@@ -111,7 +113,7 @@ def verify_path(path: str | os.PathLike[str], watcher: Watcher | None = None) ->
     """Checks the checkpoint at `path`, or those in the folder, one after another: each keeps all threads busy.
 
     Args:
-        path: a snapshot, a file, or a catalog's folder.
+        path: a snapshot or a catalog's folder, which may be URLs, or a file.
         watcher: is told of the progress.
 
     Example:
@@ -124,7 +126,7 @@ def verify_path(path: str | os.PathLike[str], watcher: Watcher | None = None) ->
         ['sound']
     """
     watching = Silent() if watcher is None else watcher
-    name = os.path.abspath(local_path(path))
+    name = location_of(path)
     members = _members(name)
     if members:
         for member in members:
@@ -135,6 +137,8 @@ def verify_path(path: str | os.PathLike[str], watcher: Watcher | None = None) ->
 
 def _members(path: str) -> list[str]:
     """Snapshots in a folder that is none itself, and what is called like a generation: ``step_5``, then ``step_10``."""
+    if is_url(path):
+        return _members_at_url(path)
     if not os.path.isdir(path) or os.path.lexists(os.path.join(path, METADATA_FILE)):
         return []
     with os.scandir(path) as entries:
@@ -146,6 +150,16 @@ def _members(path: str) -> list[str]:
             and (is_generation_name(entry.name) or os.path.lexists(os.path.join(entry.path, METADATA_FILE)))
         ]
     return [os.path.join(path, name) for name in sorted(names, key=_natural)]
+
+
+def _members_at_url(url: str) -> list[str]:
+    storage = shared_storage(url)
+    if storage.exists(METADATA_FILE):
+        return []
+    names = [name for name in storage.folders() if not name.startswith(".")]
+    are_snapshots = side_by_side(lambda name: storage.exists(f"{name}/{METADATA_FILE}"), names, storage.concurrency)
+    found = [name for name, is_snapshot in zip(names, are_snapshots, strict=True) if is_snapshot]
+    return [f"{url}/{name}" for name in sorted(found, key=_natural)]
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -183,7 +197,7 @@ def _checked(path: str, watcher: Watcher, *, expected: Kind | None) -> Verdict: 
 
 
 def _snapshot(path: str, watcher: Watcher) -> Verdict:
-    storage = LocalDirectory(path)
+    storage = open_directory(path)
     signer = signer_of(None)
     try:
         metadata, index = load_metadata(storage, path, signer)
@@ -214,7 +228,7 @@ def _snapshot(path: str, watcher: Watcher) -> Verdict:
     )
 
 
-def _refused(path: str, storage: LocalDirectory, signer: Signer | None, error: SignatureError) -> Verdict:
+def _refused(path: str, storage: Directory, signer: Signer | None, error: SignatureError) -> Verdict:
     """Nothing of it was looked at: its digests may be anybody's."""
     signature = Signature.MISSING if signer is None else why_refused(storage, signer)
     if signature is Signature.INVALID:

@@ -17,7 +17,7 @@ _REFRESH_S = 0.1
 
 
 class WatchedEngine:
-    """Does what the engine does; `verify` reports while it is waited for."""
+    """Does what the engine does; `verify` and `verify_relayed` report while they are waited for."""
 
     def __init__(self, engine: Engine, advance: Advance) -> None:
         self._engine = engine
@@ -30,6 +30,10 @@ class WatchedEngine:
         """As the engine's."""
         return _WatchedTicket(self._engine.verify(*arguments, **options), self._advance)
 
+    def verify_relayed(self, *arguments: Any, **options: Any) -> _WatchedTicket:
+        """As the engine's; whoever carries the bytes waits with its ticket."""
+        return _WatchedTicket(self._engine.verify_relayed(*arguments, **options), self._advance)
+
 
 class _WatchedTicket:
     def __init__(self, ticket: ReadTicket, advance: Advance) -> None:
@@ -37,15 +41,16 @@ class _WatchedTicket:
         self._advance = advance
         self._told = 0
 
-    def wait(self) -> ReadResult:
-        while not ends_within(self._ticket, _REFRESH_S):
-            self._tell()
-        result = self._ticket.wait()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ticket, name)
+
+    def wait(self, timeout_s: float | None = None) -> ReadResult:
+        if timeout_s is None:
+            while not ends_within(self._ticket, _REFRESH_S):
+                self._tell()
+        result = self._ticket.wait(timeout_s)
         self._tell()
         return result
-
-    def cancel(self) -> None:
-        self._ticket.cancel()
 
     def _tell(self) -> None:
         done, _ = self._ticket.progress()

@@ -19,6 +19,7 @@ _MAX_TEXT = 4000  # characters of an error's message: some contain a whole trace
 class _Failure(msgspec.Struct, array_like=True, frozen=True):
     ranks: tuple[int, ...]
     text: str
+    error_type: str = ""
 
 
 class Failure:
@@ -47,7 +48,7 @@ class Failure:
             return
         failure = msgspec.msgpack.decode(self._store.get(_KEY), type=_Failure)
         self.found = failure.ranks
-        raise RankError(failure.text, ranks=failure.ranks)
+        raise RankError(failure.text, ranks=failure.ranks, error_type=failure.error_type)
 
     def post(self, error: BaseException) -> None:
         """Tells the others of `error`, unless all know of a failure already."""
@@ -55,10 +56,13 @@ class Failure:
             return
         self.found = error.ranks if isinstance(error, RankError) and error.ranks else (self._members.rank,)
         text = str(error)[:_MAX_TEXT]
-        if not isinstance(error, RankError):
-            text = f"{self._what} failed on {self._members.name(self.found)}: {type(error).__name__}: {text}"
+        if isinstance(error, RankError):
+            error_type = error.error_type
+        else:
+            error_type = type(error).__name__
+            text = f"{self._what} failed on {self._members.name(self.found)}: {error_type}: {text}"
         if not self._store.has(_KEY):
-            self._store.put(_KEY, msgspec.msgpack.encode(_Failure(self.found, text)))
+            self._store.put(_KEY, msgspec.msgpack.encode(_Failure(self.found, text, error_type)))
 
     def delete(self) -> None:
         """Removes what was posted."""

@@ -44,13 +44,15 @@ class OperationStore:
 
     Args:
         store: that of the group.
-        number: which operation of the group it is; part of each key.
+        number: which operation of the group it is, or the name of keys that belong to none; part of each key.
         keepers: the ranks of the group in whose process the store is, where that is known: one or none.
         original: the program's own, where `store` is another connection. The server may belong to it, and a program
             may let go of it, by `destroy_process_group`, while an operation goes on in the background.
     """
 
-    def __init__(self, store: Store, number: int, keepers: tuple[int, ...], original: Store | None = None) -> None:
+    def __init__(
+        self, store: Store, number: int | str, keepers: tuple[int, ...], original: Store | None = None
+    ) -> None:
         self._store = store
         self._original = original
         self._prefix = f"sucrose/{number}/"
@@ -66,6 +68,11 @@ class OperationStore:
         """Sets a key, at most `PART_NBYTES`."""
         with self._calling():
             self._store.set(self._prefix + key, value)  # type: ignore[arg-type]  # the stub says str, bytes are meant
+
+    def put_first(self, key: str, value: bytes) -> bytes:
+        """Sets a key that is not there; returns what it is then, this value or that of who came first."""
+        with self._calling():
+            return self._store.compare_set(self._prefix + key, "", value)  # type: ignore[arg-type]  # as in `put`
 
     def get(self, key: str) -> bytes:
         """The value of a key that is there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from sucrose.errors import ForkError, RankError
@@ -17,6 +17,8 @@ from sucrose.ranks.operation_store import OperationStore
 from sucrose.ranks.store_exchange import StoreExchange
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch.distributed as dist
     from torch._C._distributed_c10d import Store
 
@@ -76,26 +78,33 @@ class Ranks:
         return self._members.global_ranks
 
     @classmethod
-    def of(cls, pg: dist.ProcessGroup | None = None) -> Ranks:
+    def of(cls, pg: dist.ProcessGroup | Ranks | None = None) -> Ranks:
         """The ranks of `pg`, of the default group if it is None, or one rank where `torch.distributed` is not set up.
 
-        Makes no group, and runs no collective of the group.
+        Makes no group, and runs no collective of the group. Where a group can be given, so can ranks.
 
         Raises:
             RankError: this process is not in the group, or the group was destroyed.
             ForkError: the group belongs to the process that this one was forked from.
         """
+        if isinstance(pg, Ranks):
+            return pg
         distributed = sys.modules.get("torch.distributed")
         if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-            return cls(Members(rank=0, global_ranks=(0,)), None)
-        if pg is None:
-            pg = distributed.group.WORLD
-        if pg is None or pg == distributed.GroupMember.NON_GROUP_MEMBER:
+            return cls.alone()
+        group: Any = distributed.group.WORLD if pg is None else pg
+        if group is None or group == distributed.GroupMember.NON_GROUP_MEMBER:
             raise RankError("this process is not in the process group: only its ranks can make the call")
-        if not exists(pg):
+        if not exists(group):
             raise RankError("the process group was destroyed, or is not of this torch.distributed")
-        members = Members(rank=distributed.get_rank(pg), global_ranks=tuple(distributed.get_process_group_ranks(pg)))
-        return cls(members, _group_of(pg, members) if members.world_size > 1 else None)
+        global_ranks = tuple(distributed.get_process_group_ranks(group))
+        members = Members(rank=distributed.get_rank(group), global_ranks=global_ranks)
+        return cls(members, _group_of(group, members) if members.world_size > 1 else None)
+
+    @classmethod
+    def alone(cls) -> Ranks:
+        """This process by itself, whatever group there is."""
+        return cls(Members(rank=0, global_ranks=(0,)), None)
 
     def begin(self, what: str, timeout_s: float | None = None) -> Exchange:
         """Begins a collective operation.
@@ -114,6 +123,34 @@ class Ranks:
             timeout_s = current_options().rank_timeout_s
         store = OperationStore(group.store, next(group.numbers), group.keepers, group.original)
         return StoreExchange(store, self._members, what, timeout_s)
+
+    def apart(self, name: str) -> Ranks:
+        """The same ranks, whose operations have numbers of their own: for threads that keep an order of their own.
+
+        They outlive the group.
+        """
+        group = self._group
+        if group is None or group.store is None:
+            return self
+        from torch._C._distributed_c10d import PrefixStore
+
+        store = PrefixStore(f"sucrose/{name}", group.store)
+        return Ranks(self._members, _Group(group.pid, store, group.keepers, group.original))
+
+    def keys(self, name: str) -> OperationStore:
+        """Keys that belong to no operation, below a name that is no number.
+
+        Raises:
+            RankError: it is one rank, which has no store.
+        """
+        group = self._group
+        if group is None or group.store is None:
+            raise RankError("one rank by itself has no store")
+        return OperationStore(group.store, name, group.keepers, group.original)
+
+    def name(self, ranks: Sequence[int]) -> str:
+        """Some of them in words, as in ``"ranks 1, 2"``."""
+        return self._members.name(ranks)
 
 
 def _group_of(pg: dist.ProcessGroup, members: Members) -> _Group:

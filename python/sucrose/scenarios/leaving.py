@@ -11,10 +11,12 @@
 5. Whether a boundary will come nobody can know: before the first batch, or in an evaluation by a loader
    that is not tracked, SIGTERM waits as well. The end of an epoch is a boundary, so what waits is rarely more
    than an evaluation. When no more of `SUCROSE_GRACE_S` is left than the saves will take, 2 happens.
+6. Several ranks stop at a boundary of all, whichever of them SIGTERM has come to: see agreed_boundaries.py.
 """
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from sucrose.state import stopping
@@ -54,6 +56,17 @@ def at_boundary() -> None:
     Raises:
         SystemExit: with status 143, when SIGTERM came; everything is saved.
     """
+    stopping.at_boundary()
+
+
+def stop_at_boundary() -> None:
+    """The same where another rank was told to end, and this one ends with it.
+
+    Raises:
+        SystemExit: with status 143; everything is saved.
+    """
+    if not is_called_off():
+        signal.raise_signal(signal.SIGTERM)
     stopping.at_boundary()
 
 

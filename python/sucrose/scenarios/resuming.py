@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,7 @@ class Resumption:
         *,
         without: Container[str],
         loads_random: bool,
+        before_first: Callable[[], None],
     ) -> tuple[Resumption, dict[str, Any]]:
         """Steps 3 and 4. Also returns what nobody has asked for.
 
@@ -62,6 +63,7 @@ class Resumption:
             tracked: those that are, where they are there.
             without: names of what is no object.
             loads_random: whether to set the generators.
+            before_first: called when all objects are checked, and none has changed.
 
         Raises:
             TypeError: an object cannot load anything.
@@ -72,6 +74,7 @@ class Resumption:
         own = own if isinstance(own, Mapping) else {}
         wanted = {**{name: value for name, value in tracked.items() if name in left}, **objects}
         check_loadable(wanted, left, loaded.path)
+        before_first()
         saved = own.get("random") if loads_random else None
         resumption = cls(
             path=loaded.path,

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from sucrose.config import SCENARIO, Config, ConfigFile
-from sucrose.config.suggestions import nearest
+from sucrose.config import Config
 from sucrose.scenarios import leaving
 from sucrose.scenarios.current import exchange_current
 from sucrose.scenarios.epochs import EpochRange
 from sucrose.scenarios.logs import ScenarioLogs
 from sucrose.scenarios.opened import close_open, forget_open, note_open
+from sucrose.scenarios.ranks import RunRanks, number_of_rank_0
 from sucrose.scenarios.run import Run
+from sucrose.scenarios.starting import agree_on_start, check_length, chosen_name, tell_of_missing_domain
 from sucrose.scenarios.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,13 +26,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from sucrose.config import Explanation, UnusedField
-    from sucrose.scenarios.checkpoint_names import CheckpointNames
     from sucrose.scenarios.tensorboard import ScenarioWriter
 
 logger = logging.getLogger(__name__)
-
-_MANY_EPOCHS = 10**9
-_MAX_FILE_NAME_NBYTES = 255
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -69,23 +66,25 @@ class Scenario:
     def __init__(
         self, work_dir: str | os.PathLike[str], name: str | None = None, overrides: Sequence[str] = ()
     ) -> None:
-        self.workspace = Workspace.open(work_dir)
-        self.name = _chosen_name(name)
-        self.config = Config(self.workspace.config, self.name, overrides)
-        self.where = self.workspace.ckpts_dir(self.name)
-        """The folder of the checkpoints."""
-        names = self.workspace.checkpoint_names(self.name)
-        _check_length(names, self.name)
-        close_open(self.where)
-        self._logs = ScenarioLogs(
-            self.workspace.logs_dir(self.name),
-            self.config.resolved(),
-            is_new=not names.epochs() and not names.mid_epochs(),
-        )
-        self._run = Run(self.workspace, self.config, self._logs)
+        self._ranks = RunRanks()
+        with self._ranks.together("starting a scenario") as together:
+            self.workspace = Workspace.open(work_dir)
+            self.name = chosen_name(name)
+            self.config = Config(self.workspace.config, self.name, overrides)
+            self.where = self.workspace.ckpts_dir(self.name)
+            """The folder of the checkpoints."""
+            names = self.workspace.checkpoint_names(self.name)
+            check_length(names, self.name)
+            epoch = agree_on_start(together.exchange, self.workspace, self.config, lambda: close_open(self.where))
+            self._logs = ScenarioLogs(
+                self.workspace.logs_dir(self.name),
+                self.config.resolved(),
+                is_new=not names.epochs() and not names.mid_epochs(),
+            )
+            self._run = Run(self.workspace, self.config, self._logs, self._ranks, epoch)
         self._is_closed = False
         self._before: list[Scenario | None] = []
-        _tell_of_missing_domain(self.workspace.config, self.name)
+        tell_of_missing_domain(self.workspace.config, self.name)
         note_open(self.where, self)
         leaving.on_leaving(self)
 
@@ -174,8 +173,10 @@ class Scenario:
         return EpochRange(range(self.epoch + 1, last + 1), self._run.begin_epochs, self._run.end_epochs)
 
     def find_last_epoch(self) -> int:
-        """The number of epochs in the newest checkpoint's name; 0 where there is none."""
-        return self.workspace.checkpoint_names(self.name).newest()
+        """The number of epochs in the newest checkpoint's name; 0 where there is none. Several ranks: rank 0's."""
+        with self._ranks.together("finding the last epoch") as together:
+            newest = self.workspace.checkpoint_names(self.name).newest() if together.exchange.rank == 0 else 0
+            return number_of_rank_0(together.exchange, "last epoch", newest)
 
     # Checkpoints
 
@@ -316,8 +317,10 @@ class Scenario:
         """
         if self._is_closed:
             return
-        self._run.leave()
-        self._run.end()
+        self._run.close()
+        self._has_closed()
+
+    def _has_closed(self) -> None:
         self._is_closed = True
         leaving.has_left(self)
         forget_open(self.where, self)
@@ -338,7 +341,12 @@ class Scenario:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         exchange_current(self._before.pop())
-        self.close()
+        if error is None or self._is_closed:
+            self.close()
+        else:  # the other ranks may be elsewhere
+            self._run.leave()
+            self._run.end()
+            self._has_closed()
 
     def __repr__(self) -> str:
         return f"<scenario {self.name!r} of {self.workspace.work_dir}: {self.epoch} epochs, {self.num_steps} steps>"
@@ -356,45 +364,7 @@ class Scenario:
             raise RuntimeError(f"scenario {self.name!r} is closed: start it again")
 
 
-def _tell_of_missing_domain(config: ConfigFile, name: str) -> None:
-    """A scenario may live on its parents' fields, as each run of a sweep does; or its name is misspelt."""
-    if name in config.domains:
-        return
-    parent, _, last = name.rpartition("/")
-    siblings = [domain.removeprefix(f"{parent}/") for domain in config.domains if domain.rpartition("/")[0] == parent]
-    near = nearest(last, siblings)
-    if near is None:
-        logger.info("%s has no domain %r: its fields are those of %r", config.path, name, parent)
-    else:
-        hint = f"{parent}/{near}"
-        logger.warning(
-            "%s has no domain %r, the fields are those of %r; did you mean %r?", config.path, name, parent, hint
-        )
-
-
 def _checked_interval(interval: object) -> int:
     if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
         raise ValueError(f"interval={interval!r}: expected a whole number from 1")
     return interval
-
-
-def _check_length(names: CheckpointNames, name: str) -> None:
-    """Now, and not once the first epoch is over."""
-    longest = os.fsencode(os.path.basename(names.mid_path_of(_MANY_EPOCHS)))
-    if len(longest) > _MAX_FILE_NAME_NBYTES:
-        raise ValueError(
-            f"the name {name!r} is too long: names of its checkpoints would have {len(longest)} bytes, and file "
-            f"systems take {_MAX_FILE_NAME_NBYTES}"
-        )
-
-
-def _chosen_name(name: str | None) -> str:
-    """The one of ``sucrose run``, or what the program says."""
-    asked = os.environ.get(SCENARIO)
-    if asked and asked != name:
-        if name is not None:
-            logger.info("scenario %r instead of %r, as SUCROSE_SCENARIO says", asked, name)
-        return asked
-    if name is None:
-        raise TypeError("which scenario? Name one, or run the program by `sucrose run PROGRAM SCENARIO`")
-    return name

@@ -13,6 +13,7 @@
 | `hold_epochs` | true | keep a copy of an epoch's end until its file is written, so that leaving can write it |
 | `on_config_change` | `warn` | a resume with another configuration: `warn`, `ignore` or `refuse` |
 | `mid_epoch_interval_s` |  | seconds between checkpoints in the middle of an epoch |
+| `replicated` | none | globs of what all ranks have alike, besides DDP modules and their optimizers |
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _NAMES = ("ckpts_folder", "logs_folder", "epoch_prefix", "ckpts_extension", "ste
 _KEEP_ALL = Retention()
 _POLICIES = ("warn", "ignore", "refuse")
 _KEEP = ("keep.last", "keep.every", "keep.best.metric", "keep.best.mode", "keep.best.k")
-_FIELDS = (*_NAMES, "hold_epochs", "on_config_change", "mid_epoch_interval_s", *_KEEP)
+_FIELDS = (*_NAMES, "hold_epochs", "on_config_change", "mid_epoch_interval_s", "replicated", *_KEEP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class Workspace:
     hold_epochs: bool = True
     on_config_change: str = "warn"
     mid_epoch_interval_s: float | None = None
+    replicated: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, work_dir: str | os.PathLike[str], *, needs_config: bool = True) -> Workspace:
@@ -144,6 +146,8 @@ def _settings(config: ConfigFile) -> dict[str, Any]:
             settings["on_config_change"] = _policy(given["on_config_change"])
         if "mid_epoch_interval_s" in given:
             settings["mid_epoch_interval_s"] = _seconds(given["mid_epoch_interval_s"])
+        if "replicated" in given:
+            settings["replicated"] = _globs(given["replicated"])
         settings["keep"] = _retention(given)
     except ConfigError as error:
         raise ConfigError(f"{config.path}, domain 'workspace': {error}", path=config.path) from None
@@ -184,6 +188,12 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ConfigError(f"mid_epoch_interval_s is {value!r}, expected a number of seconds above 0")
     return float(value)
+
+
+def _globs(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(glob, str) for glob in value):
+        raise ConfigError(f"replicated is {value!r}, expected a list of globs, such as ['ema/**']")
+    return tuple(value)
 
 
 def _retention(given: Mapping[str, Any]) -> Retention:

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
-from sucrose.errors import UnsupportedError
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.snapshot.incremental.dependents import dependents, while_nobody_refers
+from sucrose.storage import is_url
 
 
 def check_target(target: str, overwrite: bool) -> None:
@@ -61,13 +59,13 @@ def replacing(path: str) -> Iterator[None]:
         yield
 
 
-def check_storage_options(storage_options: Mapping[str, Any] | None) -> None:
-    """Refuses options that no storage has.
+def check_storage_options(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> None:
+    """Refuses options for a file system, which has none.
 
     Raises:
         ValueError: there are any.
     """
-    if storage_options:
+    if storage_options and not is_url(path):
         raise ValueError(f"storage_options {sorted(storage_options)} are unknown: local storage has no options")
 
 
@@ -81,19 +79,3 @@ def checked_globs(replicated: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(globs, str) or not all(isinstance(glob, str) for glob in globs):
         raise TypeError(f"replicated={replicated!r}: expected a list of globs, such as ['model/**']")
     return tuple(globs)
-
-
-def check_single_process(pg: Any) -> None:
-    """Refuses process groups of several ranks.
-
-    Raises:
-        UnsupportedError: `pg`, or the default group, has more than one.
-    """
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        ranks = distributed.get_world_size(pg)
-        if ranks > 1:
-            raise UnsupportedError(
-                f"the process group has {ranks} ranks; catalogs, state managers and scenarios are for programs of one "
-                "process: use Snapshot.take and Snapshot.restore, which all ranks call"
-            )

@@ -6,9 +6,10 @@ import os
 
 from sucrose.errors import ConfigError
 from sucrose.formats.limits import MAX_SIGNATURE_NBYTES
-from sucrose.formats.signature import SIGNATURE_FILE, check_signature, snapshot_signer
+from sucrose.formats.signature import check_signature, signature_names, snapshot_signer
 from sucrose.formats.signing_keys import Signer, SigningKey, signing_keys_of
-from sucrose.storage import LocalDirectory
+from sucrose.snapshot.commit_record import NamedFile, read_first
+from sucrose.storage import Directory
 
 
 def signer_of(signing_key: SigningKey | Signer | None) -> Signer | None:
@@ -24,7 +25,7 @@ def signer_of(signing_key: SigningKey | Signer | None) -> Signer | None:
 
 
 def check_signed(
-    storage: LocalDirectory, signer: Signer | None, *, index: bytes | None, metadata: bytes, snapshot_path: str
+    directory: Directory, signer: Signer | None, *, index: bytes | None, metadata: bytes, snapshot_path: str
 ) -> None:
     """Checks the signature of index and metadata, which were read and not yet looked at. Without keys there is none.
 
@@ -33,19 +34,18 @@ def check_signed(
     """
     if signer is None:
         return
-    check_signature(read_signature(storage), signer, index=index, metadata=metadata, snapshot_path=snapshot_path)
+    found = read_signature(directory, metadata)
+    signature = None if found is None else found.data
+    check_signature(signature, signer, index=index, metadata=metadata, snapshot_path=snapshot_path)
 
 
-def read_signature(storage: LocalDirectory) -> bytes | None:
-    """The contents of the signature; None where there is none.
+def read_signature(directory: Directory, metadata: bytes) -> NamedFile | None:
+    """The signature of a snapshot with this commit record; None where there is none.
 
     Raises:
         CorruptionError: it is longer than any signature.
     """
-    try:
-        return storage.read(SIGNATURE_FILE, MAX_SIGNATURE_NBYTES)
-    except FileNotFoundError:
-        return None
+    return read_first(directory, signature_names(metadata), MAX_SIGNATURE_NBYTES)
 
 
 def check_verify(signer: Signer | None, *, verify: bool) -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sucrose.engine import CHUNK_NBYTES, get_engine
-from sucrose.errors import CorruptionError, IncompleteSnapshotError
+from sucrose.errors import CorruptionError
 from sucrose.formats.index import INDEX_FILE, SnapshotIndex, decode_index
-from sucrose.formats.limits import MAX_INDEX_NBYTES, MAX_METADATA_NBYTES
 from sucrose.formats.manifest import BUFFER_PROTOCOL_ZSTD, METADATA_FILE, SnapshotMetadata, decode_metadata
 from sucrose.formats.signature import check_signed_digest
 from sucrose.snapshot.authenticity import check_signed
+from sucrose.snapshot.commit_record import NamedFile, read_commit
 from sucrose.snapshot.incremental.bases import refer_to
 from sucrose.snapshot.records import record_of
 from sucrose.snapshot.verify import ranges_by_file
-from sucrose.storage import LocalDirectory
+from sucrose.storage import Directory
 
 if TYPE_CHECKING:
     from sucrose.formats.signing_keys import Signer
 
 
 def load_metadata(
-    storage: LocalDirectory, snapshot_path: str, signer: Signer | None = None
+    storage: Directory, snapshot_path: str, signer: Signer | None = None
 ) -> tuple[SnapshotMetadata, SnapshotIndex | None]:
     """The commit record, checked against the index that goes with it.
 
@@ -38,9 +38,10 @@ def load_metadata(
         SignatureError: it is not signed with a key of `signer`.
         CorruptionError: it is damaged, or the index is missing where there should be one.
     """
-    data, index_data = read_commit(storage, snapshot_path)
+    data, found = read_commit(storage, snapshot_path)
+    index_data = None if found is None else found.data
     check_signed(storage, signer, index=index_data, metadata=data, snapshot_path=snapshot_path)
-    index = None if index_data is None else index_of_commit(storage, data, index_data)
+    index = None if found is None else index_of_commit(storage, data, found)
     if index is not None and signer is not None:
         check_signed_digest(index.digest, snapshot_path=snapshot_path)
     metadata = decode_metadata(data, path=storage.path_of(METADATA_FILE))
@@ -52,28 +53,8 @@ def load_metadata(
     return metadata, index
 
 
-def read_commit(storage: LocalDirectory, snapshot_path: str) -> tuple[bytes, bytes | None]:
-    """What the files of metadata and index contain, not looked at; None where there is no index.
-
-    Raises:
-        IncompleteSnapshotError: there is no commit record.
-        CorruptionError: a file is longer than any of its kind, or no file at all.
-    """
-    path = storage.path_of(METADATA_FILE)
-    try:
-        metadata = storage.read(METADATA_FILE, MAX_METADATA_NBYTES)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise IncompleteSnapshotError(
-            error.errno, "no complete snapshot here: the commit record is missing", path, path=snapshot_path
-        ) from error
-    try:
-        return metadata, storage.read(INDEX_FILE, MAX_INDEX_NBYTES)
-    except FileNotFoundError:
-        return metadata, None
-
-
-def index_of_commit(storage: LocalDirectory, metadata: bytes, index: bytes) -> SnapshotIndex:
-    """The index that these bytes are, after it was compared with those of the metadata.
+def index_of_commit(storage: Directory, metadata: bytes, index: NamedFile) -> SnapshotIndex:
+    """The index that this file is, after it was compared with the bytes of the metadata.
 
     From then on `storage` reads the files of other snapshots, too, that the index lists.
 
@@ -81,7 +62,7 @@ def index_of_commit(storage: LocalDirectory, metadata: bytes, index: bytes) -> S
         CorruptionError: one of them is damaged, or they do not belong together.
     """
     engine = get_engine()
-    decoded = decode_index(index, engine.digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(INDEX_FILE))
+    decoded = decode_index(index.data, engine.digest, chunk_nbytes=CHUNK_NBYTES, path=storage.path_of(index.name))
     if record_of(metadata, engine, decoded.digest) != decoded.metadata:
         path = storage.path_of(METADATA_FILE)
         raise CorruptionError(
@@ -94,7 +75,7 @@ def index_of_commit(storage: LocalDirectory, metadata: bytes, index: bytes) -> S
 
 
 def load_stored_object(
-    storage: LocalDirectory, location: str, key: str, index: SnapshotIndex | None, *, allow_pickle: bool
+    storage: Directory, location: str, key: str, index: SnapshotIndex | None, *, allow_pickle: bool
 ) -> Any:
     """The object in the file at `location`, checked where `index` is given.
 

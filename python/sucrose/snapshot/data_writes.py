@@ -1,4 +1,4 @@
-"""The data files of one take on their way to the disk."""
+"""The data files of one take on their way to the storage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from sucrose.snapshot.progress import MAX_UNDER_WAY, ProgressBar, cancel_and_wai
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sucrose.engine import Encoding, Engine, Extents, Staging, WriteResult, WriteTicket
+    from sucrose.engine import Encoding, Extents, Staging, WriteResult, WriteTicket
+    from sucrose.snapshot.places.place import Place
 
 _LOOK_UP_S = 0.5
 _STAGING_MODES = ("none", "device", "host", "blocking")  # the later, the longer the caller waits
@@ -26,17 +27,15 @@ class DataWrites:
 
     def __init__(
         self,
-        engine: Engine,
+        place: Place,
         *,
-        durable: bool,
         staging: Staging | None,
         show_progress: bool | None,
         alive: Callable[[], None],
         digest_kind: str = DIGEST_NAME,
     ) -> None:
         self.results: list[WriteResult] = []
-        self._engine = engine
-        self._durable = durable
+        self._place = place
         self._staging = staging
         self._digest_kind = digest_kind
         self._alive = alive
@@ -46,19 +45,14 @@ class DataWrites:
         self._state: tuple[tuple[WriteTicket, ...], int] = ((), 0)
         self._modes: set[str] = {"none"}
 
-    def submit(self, path: str, sources: Extents, encoding: Encoding | None) -> None:
+    def submit(self, name: str, sources: Extents, encoding: Encoding | None) -> None:
         """Begins a file. Waits for the oldest one where too many are under way."""
         under_way, ended_nbytes = self._state
         if len(under_way) == MAX_UNDER_WAY:
             self._take_oldest()
             under_way, ended_nbytes = self._state
-        ticket = self._engine.write(
-            path,
-            sources,
-            durable=self._durable,
-            staging=self._staging,
-            encoding=encoding,
-            digest_kind=self._digest_kind,
+        ticket = self._place.begin_write(
+            name, sources, staging=self._staging, encoding=encoding, digest_kind=self._digest_kind
         )
         self._state = ((*under_way, ticket), ended_nbytes)
 

@@ -15,6 +15,7 @@ from sucrose.formats.torch_zip_directory import head_nbytes, locate, looks_like_
 from sucrose.snapshot.torch_unpickle import BROKEN_PICKLE
 
 _MAX_NAME_NBYTES = 200  # of a path segment; file systems allow 255
+_MAX_TAGGED_PATH_NBYTES = 400  # stores allow 1024 for the whole key
 _MAX_PATH_NBYTES = 1000  # of all segments; systems allow 4096 for the whole path
 
 
@@ -93,18 +94,25 @@ def _check_file(data: bytes, path: str, *, is_trusted: bool) -> None:
         check_pickle(data, path, count=PICKLES_BEFORE_STORAGES)
 
 
-def object_location(logical_path: str, digest: bytes) -> str:
-    """File for the object at ``"<rank>/<path>"``, relative to the snapshot.
+def object_location(logical_path: str, digest: bytes, tag: str = "") -> str:
+    """File for the object at ``"<rank>/<path>"``, relative to the snapshot; with the tag of a take to an object store.
 
-    A path that a file system might refuse, or read as something else, becomes its digest.
+    A path that a file system might refuse, or read as something else, becomes its digest. So does one that would be
+    too long for a key, or have characters in it that listings of objects cannot show.
     """
     segments = logical_path.split("/")
-    plain = len(logical_path.encode()) <= _MAX_PATH_NBYTES and all(
-        segment not in ("", ".", "..") and "\0" not in segment and len(segment.encode()) <= _MAX_NAME_NBYTES
-        for segment in segments
+    max_nbytes = _MAX_TAGGED_PATH_NBYTES if tag else _MAX_PATH_NBYTES
+    plain = (
+        len(logical_path.encode()) <= max_nbytes
+        and (not tag or logical_path.isprintable())
+        and all(
+            segment not in ("", ".", "..") and "\0" not in segment and len(segment.encode()) <= _MAX_NAME_NBYTES
+            for segment in segments
+        )
     )
     rank = quote(segments[0], safe="")
-    return f"objects/{logical_path}" if plain else f"objects/{rank}/{digest.hex()}"
+    folder = f"objects/{tag}" if tag else "objects"
+    return f"{folder}/{logical_path}" if plain else f"{folder}/{rank}/{digest.hex()}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -26,6 +26,9 @@ from sucrose.snapshot.capture import CapturedState
 from sucrose.snapshot.encoding import encoding_of, group_nbytes
 from sucrose.snapshot.tensors import DTYPE_NAMES, ITEMSIZES, Memory
 
+MAX_OBJECT_NBYTES = 1 << 30
+"""Of data files in object stores, unless a tensor is larger: what fails there begins again with a file."""
+
 _HEADER_BUDGET_NBYTES = MAX_HEADER_NBYTES * 9 // 10
 
 
@@ -89,9 +92,12 @@ class DataFile:
 
 
 def plan_data_files(
-    captured: CapturedState, options: Options, compression: Compression | None = None
+    captured: CapturedState, options: Options, compression: Compression | None = None, tag: str = ""
 ) -> tuple[list[DataFile], dict[str, Entry]]:
-    """The data files, and the manifest's entries of all dense tensors."""
+    """The data files, and the manifest's entries of all dense tensors.
+
+    With the `tag` of a take to an object store it is in the names of the files, and these are smaller.
+    """
     dense, aliases = captured.dense, captured.aliases
     paths = [path for path in dense if path not in aliases] if aliases else list(dense)
     paths = [paths[index] for index in order_by_alignment([ITEMSIZES[dense[path].dtype] for path in paths])]
@@ -100,8 +106,10 @@ def plan_data_files(
     entries: dict[str, Entry] = {}
     files: list[DataFile] = []
     remaining = iter(paths)
-    for chosen in split_into_files(headers, max_file_nbytes=options.max_file_nbytes):
-        name = f"data/{captured.rank}_{len(files)}.safetensors"
+    folder = f"data/{tag}" if tag else "data"
+    max_file_nbytes = min(options.max_file_nbytes, MAX_OBJECT_NBYTES) if tag else options.max_file_nbytes
+    for chosen in split_into_files(headers, max_file_nbytes=max_file_nbytes):
+        name = f"{folder}/{captured.rank}_{len(files)}.safetensors"
         file = _data_file(name, chosen, list(islice(remaining, len(chosen))), dense, compression)
         files.append(file)
         serializer = BUFFER_PROTOCOL if compression is None else BUFFER_PROTOCOL_ZSTD

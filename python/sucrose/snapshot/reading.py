@@ -33,6 +33,7 @@ from sucrose.snapshot.regions import (
     row_major,
     rows_of_box,
 )
+from sucrose.snapshot.remote.sizes import Sizes
 from sucrose.snapshot.staged_reads import StagedBlock, blocks_of_box, blocks_of_tensor, submitted
 from sucrose.snapshot.tensors import (
     DTYPES,
@@ -41,7 +42,8 @@ from sucrose.snapshot.tensors import (
     destination_memory,
     extents_of,
 )
-from sucrose.storage import LocalDirectory
+from sucrose.snapshot.transfers import begin_read
+from sucrose.storage import Directory
 
 if TYPE_CHECKING:
     from sucrose.snapshot.sharding import Box
@@ -62,7 +64,7 @@ class ReadBatch:
 
     def __init__(
         self,
-        storage: LocalDirectory,
+        storage: Directory,
         index: SnapshotIndex | None,
         engine: Engine,
         *,
@@ -71,6 +73,7 @@ class ReadBatch:
         max_inflight_nbytes: int = 0,
     ) -> None:
         self._storage = storage
+        self._sizes = Sizes(storage)
         self._index = index
         self._engine = engine
         self._verify = verify
@@ -189,7 +192,11 @@ class ReadBatch:
             for group in grouped(wave)
         ]
         tickets = chain(map(self._submit, list(requests)), self._submitted_staged(requests))
-        results = wait_showing_progress(tickets, "restoring", show=self._show_progress, alive=alive)
+        try:
+            results = wait_showing_progress(tickets, "restoring", show=self._show_progress, alive=alive)
+        except CorruptionError as error:
+            error.key = error.key or self._key_at(requests, error)
+            raise
         for request, result in zip(requests, results, strict=True):
             if result.corrupt:
                 raise self._corruption(request.location, request.pieces, result.corrupt[0])
@@ -231,8 +238,10 @@ class ReadBatch:
         else:
             offsets = array("Q", [piece.begin for piece in request.pieces])
             extents = extents_of([piece.memory for piece in request.pieces])
-        return self._engine.read(
-            self._storage.path_of(request.location),
+        return begin_read(
+            self._storage,
+            self._engine,
+            request.location,
             offsets,
             extents,
             file_nbytes=request.file_nbytes,
@@ -247,7 +256,7 @@ class ReadBatch:
         """Of the file before compression, which must have `needed`."""
         path = self._storage.path_of(location)
         try:
-            actual = self._storage.size(location)
+            actual = self._sizes.of(location)
         except FileNotFoundError as error:
             raise CorruptionError(f"{path} is missing; it has {key!r}", path=path, key=key) from error
         nbytes = actual if record is None else record.nbytes
@@ -262,14 +271,23 @@ class ReadBatch:
             )
         return nbytes
 
+    def _key_at(self, requests: list[_Request], error: CorruptionError) -> str | None:
+        """Whose bytes were not there, in a file that was cut after it was looked at."""
+        pieces = [
+            piece
+            for request in requests
+            if self._storage.path_of(request.location) == error.path
+            for piece in request.pieces
+        ]
+        if not pieces:
+            return None
+        begin = error.offset or 0
+        return _key_between(pieces, begin, begin + 1)
+
     def _corruption(self, location: str, pieces: list[Piece | Rows], chunk: CorruptChunk) -> CorruptionError:
         path = self._storage.path_of(location)
         begin = chunk.index * CHUNK_NBYTES
-        end = begin + CHUNK_NBYTES
-        key = next(
-            (p.key for p in pieces if p.begin < end and begin < p.end),
-            pieces[0].key,
-        )
+        key = _key_between(pieces, begin, begin + CHUNK_NBYTES)
         return CorruptionError(
             f"{chunk_damage(chunk, f'{key!r} in {path}', offset=begin)}. The file was changed after the snapshot was "
             "committed; restore an older snapshot, and see Snapshot.verify() for what else is damaged",
@@ -277,6 +295,10 @@ class ReadBatch:
             key=key,
             offset=begin,
         )
+
+
+def _key_between(pieces: list[Piece | Rows], begin: int, end: int) -> str:
+    return next((p.key for p in pieces if p.begin < end and begin < p.end), pieces[0].key)
 
 
 def _keep_last_writers(pieces: dict[str, list[Piece | Rows]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,7 +18,7 @@ from sucrose.formats.signature import SIGNATURE_FILE
 from sucrose.formats.signing_keys import SIGNING_KEY, Signer, SigningKey
 from sucrose.ranks import Ranks
 from sucrose.snapshot.allocation import collector_paused
-from sucrose.snapshot.arguments import check_storage_options, checked_globs
+from sucrose.snapshot.arguments import checked_globs
 from sucrose.snapshot.authenticity import check_verify, signer_of
 from sucrose.snapshot.capture import PrepareTensor
 from sucrose.snapshot.contents import load_metadata, load_stored_object
@@ -28,6 +28,7 @@ from sucrose.snapshot.incremental.bases import base_paths, check_bases
 from sucrose.snapshot.incremental.flattening import flatten_snapshot
 from sucrose.snapshot.pending import PendingSnapshot
 from sucrose.snapshot.reading import ReadBatch
+from sucrose.snapshot.remote.read_ahead import with_objects_ahead
 from sucrose.snapshot.restore import RestoreReport, restore_app_state
 from sucrose.snapshot.signing import sign_snapshot
 from sucrose.snapshot.state_reader import StateReader
@@ -35,7 +36,10 @@ from sucrose.snapshot.stateful import AppState, check_app_state
 from sucrose.snapshot.take_request import TakeRequest, async_take, failing_on_all, take
 from sucrose.snapshot.take_stats import TakeStats
 from sucrose.snapshot.verify import Problem, VerifyReport, verify_files
-from sucrose.storage import LocalDirectory, local_path
+from sucrose.storage import is_url, local_path, location_of, open_directory
+
+if TYPE_CHECKING:
+    from sucrose.snapshot.staged_upload.upload import StagedUpload
 
 
 class Snapshot:
@@ -57,6 +61,9 @@ class Snapshot:
         100
     """
 
+    _upload: StagedUpload | None = None
+    """Of one that was staged."""
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -68,24 +75,25 @@ class Snapshot:
         """Refers to the snapshot at `path`.
 
         Args:
-            path: directory, optionally as ``fs://`` URL.
+            path: directory, or URL of a folder in an object store.
             pg: process group of the ranks that restore it together; the default group where it is None.
-            storage_options: for the storage; the local one has none.
+            storage_options: for the object store, see docs/storage.md; paths have none.
             signing_key: the snapshot is read only where it is signed with this key, or with any of several; left
                 out it is what `SUCROSE_SIGNING_KEY` says, and without that signatures are not looked at.
 
         Raises:
-            ConfigError: a signing key has less than 16 bytes, or there is no storage for the URL.
+            ConfigError: a signing key has less than 16 bytes, there is no storage for the URL, or a package is missing
+                that it needs.
         """
         self.path = os.fspath(path)
-        self._storage = LocalDirectory(os.path.abspath(local_path(path)))
+        self._storage_options = storage_options
+        self._storage = open_directory(path, storage_options)
         self._metadata: SnapshotMetadata | None = None
         self._index: SnapshotIndex | None = None
         self._stats: TakeStats | None = None
         self._bases_are_checked = False
         self._signer = signer_of(signing_key)
         self._pg = pg
-        check_storage_options(storage_options)
 
     @classmethod
     def take(
@@ -103,6 +111,7 @@ class Snapshot:
         fingerprints: bool = False,
         compression: Compression | str | None = None,
         signing_key: SigningKey | Signer | None = None,
+        staging_dir: str | os.PathLike[str] | None = None,
         progress: bool | None = None,
     ) -> Snapshot:
         """Writes `app_state` to `path` and returns a reference to it.
@@ -114,14 +123,14 @@ class Snapshot:
         writes its part, and either all of them return or all raise. See docs/distributed.md.
 
         Args:
-            path: directory to create, optionally as ``fs://`` URL; its parents are created too. On several ranks it is
+            path: directory to create, with its parents, or URL of a folder in an object store. On several ranks it is
                 on storage that they share; rank 0's counts.
             app_state: names to statefuls; at most one `RNGState`.
             pg: process group of the ranks that take part; the default group where it is None.
             replicated: globs of paths as in ``"model/**"``, for values that are the same on all ranks: they are
                 written once, and any number of ranks restores them. Only globs that all ranks give count.
                 `DistributedDataParallel` modules need none.
-            storage_options: for the storage; the local one has none.
+            storage_options: for the object store, see docs/storage.md; paths have none.
             _custom_tensor_prepare_func: called with (logical path, tensor, False) for every tensor;
                 what it returns is written in its place.
             durable: fsync everything before returning. Without it a power cut may lose or damage
@@ -135,6 +144,8 @@ class Snapshot:
                 left out it is what `SUCROSE_COMPRESSION` says, none by default.
             signing_key: signs the snapshot, with the first of several; left out it is what
                 `SUCROSE_SIGNING_KEY` says, none by default.
+            staging_dir: folder on a fast local disk. The snapshot of a URL is committed there first, and this
+                returns; it is uploaded in the background, see `uploaded` and docs/storage.md.
             progress: show a progress bar; by default on a terminal, after two seconds.
 
         Raises:
@@ -152,6 +163,7 @@ class Snapshot:
         """
         with failing_on_all(pg):
             reference = cls(path, pg, storage_options, signing_key=signing_key)
+            reference._stage(staging_dir, overwrite=overwrite)
             globs = checked_globs(replicated)
         return reference._committed(
             *take(
@@ -168,8 +180,8 @@ class Snapshot:
                     compression=compression,
                     signer=reference._signer,
                     progress=progress,
-                    is_collective=True,
                     replicated=globs,
+                    upload=reference._upload,
                 ),
                 reference._go_to,
             )
@@ -191,6 +203,7 @@ class Snapshot:
         fingerprints: bool = False,
         compression: Compression | str | None = None,
         signing_key: SigningKey | Signer | None = None,
+        staging_dir: str | os.PathLike[str] | None = None,
     ) -> PendingSnapshot:
         """Like `take`, but returns as soon as `app_state` may be changed; the rest goes on meanwhile.
 
@@ -213,6 +226,7 @@ class Snapshot:
             fingerprints: store what the next snapshot needs to find out what has changed.
             compression: of the tensors; goes on in the background.
             signing_key: signs the snapshot.
+            staging_dir: as for `take`; the commit is the one below that folder.
 
         Returns:
             What to wait for, ask and cancel.
@@ -224,6 +238,7 @@ class Snapshot:
         """
         with failing_on_all(pg):
             reference = cls(path, pg, storage_options, signing_key=signing_key)
+            reference._stage(staging_dir, overwrite=overwrite)
             globs = checked_globs(replicated)
         return async_take(
             TakeRequest(
@@ -238,8 +253,8 @@ class Snapshot:
                 fingerprints=fingerprints,
                 compression=compression,
                 signer=reference._signer,
-                is_collective=True,
                 replicated=globs,
+                upload=reference._upload,
             ),
             reference._committed,
             reference._go_to,
@@ -283,7 +298,8 @@ class Snapshot:
         with Ranks.of(self._pg).begin("restoring a snapshot") as exchange:
             check_app_state(app_state)
             batch = self._batch(verify=verify, show_progress=progress if exchange.rank == 0 else False)
-            reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=cast)
+            paths = [f"{exchange.rank}/{encode_key(key)}" for key in app_state]
+            reader = self._reader(batch, paths, verify=verify, allow_pickle=allow_pickle, cast=cast)
             index = self._index_of_metadata()
             return restore_app_state(
                 app_state,
@@ -326,7 +342,7 @@ class Snapshot:
             raise ValueError(f"memory_budget_bytes is {memory_budget_bytes}; it must be positive")
         entry = find_entry(self.metadata, path)
         batch = self._batch(verify=verify, show_progress=None, max_inflight_nbytes=memory_budget_bytes or 0)
-        reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
+        reader = self._reader(batch, [path], verify=verify, allow_pickle=allow_pickle, cast=False)
         with torch.no_grad(), collector_paused():
             value = reader.build_all(path, entry, obj_out)
         reader.mismatches += reader.unfillable
@@ -350,7 +366,7 @@ class Snapshot:
         """
         entries = [find_entry(self.metadata, path) for path in paths]
         batch = self._batch(verify=verify, show_progress=None)
-        reader = self._reader(batch, verify=verify, allow_pickle=allow_pickle, cast=False)
+        reader = self._reader(batch, paths, verify=verify, allow_pickle=allow_pickle, cast=False)
         with torch.no_grad(), collector_paused():
             values = [reader.build_all(path, entry) for path, entry in zip(paths, entries, strict=True)]
         batch.read()
@@ -434,12 +450,27 @@ class Snapshot:
         )
         if target is None:
             self._metadata = self._index = None
-        return Snapshot(self.path if target is None else target, signing_key=self._signer)
+        if target is None:
+            return Snapshot(self.path, storage_options=self._storage_options, signing_key=self._signer)
+        return Snapshot(target, signing_key=self._signer)
 
     @property
     def stats(self) -> TakeStats | None:
         """What `take` measured; None for a snapshot that another object took."""
         return self._stats
+
+    def uploaded(self) -> bool:
+        """Whether the snapshot is at its path. Where it was staged (`staging_dir`) it gets there in the background."""
+        return True
+
+    def wait_uploaded(self, timeout_s: float | None = None) -> None:
+        """Blocks until the snapshot is at its path: at once, but for one that was staged.
+
+        Raises:
+            TimeoutError: not within `timeout_s` seconds.
+            FileExistsError: another snapshot has come to be there. The staged copy stays, as with other errors.
+            StorageError: uploading failed. The next take with the staging folder tries again.
+        """
 
     def verify(self) -> VerifyReport:
         """Reads all files and compares every digest; restores nothing.
@@ -457,7 +488,8 @@ class Snapshot:
             metadata = self.metadata
             index = self._load_index()
         except CorruptionError as error:
-            file = next((name for name in (METADATA_FILE, SIGNATURE_FILE) if name in str(error.path)), INDEX_FILE)
+            name = os.path.basename(str(error.path))
+            file = name if name.startswith((METADATA_FILE, SIGNATURE_FILE)) else INDEX_FILE
             problem = Problem(file=file, offset=None, keys=(), message=str(error))
             return VerifyReport(files=0, nbytes=0, seconds=0.0, problems=(problem,))
         if index is None:
@@ -494,14 +526,25 @@ class Snapshot:
         self._metadata = self._index = None
         sign_snapshot(self._storage, self._signer, self.path, get_engine())
 
+    def _stage(self, staging_dir: str | os.PathLike[str] | None, *, overwrite: bool) -> None:
+        """Has what is about to be taken come to its path by way of a staging folder."""
+        if staging_dir is not None:
+            from sucrose.snapshot.staged_upload.upload import StagedUpload
+
+            self._upload = StagedUpload(staging_dir, self._storage_options, overwrite=overwrite)
+
     def _go_to(self, path: str) -> None:
         """Refers to another path from here on: that of rank 0."""
         self.path = path
-        self._storage = LocalDirectory(os.path.abspath(local_path(path)))
+        self._storage = open_directory(path, self._storage_options)
 
     def _committed(self, metadata: SnapshotMetadata | None, stats: TakeStats) -> Snapshot:
         """A reference of its own to the snapshot that was just committed at this one's path."""
         snapshot = copy(self)
+        if self._upload is not None:
+            from sucrose.snapshot.staged_upload.staged_snapshot import StagedSnapshot
+
+            snapshot = StagedSnapshot(self, self._upload)
         snapshot._metadata = metadata  # noqa: SLF001 - of this class
         snapshot._stats = stats  # noqa: SLF001
         return snapshot
@@ -537,12 +580,16 @@ class Snapshot:
         _ = self.metadata  # raises where there is no snapshot at all
         return self._load_index()
 
-    def _reader(self, batch: ReadBatch, *, verify: bool, allow_pickle: bool, cast: bool) -> StateReader:
+    def _reader(
+        self, batch: ReadBatch, paths: Sequence[str], *, verify: bool, allow_pickle: bool, cast: bool
+    ) -> StateReader:
+        """Reads what is at the paths, and in the containers there."""
         index = self._index_of_metadata()
+        storage = with_objects_ahead(self._storage, self.metadata, index, paths)
 
         def load(location: str, key: str) -> Any:
             checked_by = index if verify else None
-            return load_stored_object(self._storage, location, key, checked_by, allow_pickle=allow_pickle)
+            return load_stored_object(storage, location, key, checked_by, allow_pickle=allow_pickle)
 
         return StateReader(self.metadata, batch, load, index.state_dict_metadata if index else {}, cast=cast)
 
@@ -550,4 +597,7 @@ class Snapshot:
 def _path_of(base: str | os.PathLike[str] | Snapshot | None) -> str | None:
     if base is None:
         return None
-    return os.path.abspath(local_path(base.path if isinstance(base, Snapshot) else base))
+    path = location_of(base.path if isinstance(base, Snapshot) else base)
+    if is_url(path):
+        raise UnsupportedError(f"base={path!r}: snapshots cannot refer to one in an object store so far", path=path)
+    return path

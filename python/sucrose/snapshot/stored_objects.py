@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sucrose.engine import Engine
     from sucrose.formats.index import FileRecord
     from sucrose.snapshot.capture import CapturedState
-    from sucrose.storage import JoinedDirectory, StagedDirectory
+    from sucrose.snapshot.places.place import Place
 
 
 @dataclass(slots=True)
@@ -23,14 +23,15 @@ class StoredObjects:
 
     entries: dict[str, Entry] = field(default_factory=dict)
     records: dict[str, FileRecord] = field(default_factory=dict)
-    paths: list[str] = field(default_factory=list)
-    """Of the files, none of them durable yet."""
 
 
 def store_objects(
-    staged: StagedDirectory | JoinedDirectory, captured: CapturedState, engine: Engine, digest_kind: str = DIGEST_NAME
+    place: Place, captured: CapturedState, engine: Engine, digest_kind: str = DIGEST_NAME, tag: str = ""
 ) -> StoredObjects:
-    """Equal objects share a file: optimizers bring many an equal None and tuple."""
+    """Begins to write them, under names with the take's tag if it has one.
+
+    Equal objects share a file: optimizers bring many an equal None and tuple.
+    """
     stored = StoredObjects()
     location_of: dict[bytes, str] = {}
 
@@ -39,8 +40,8 @@ def store_objects(
         digest = engine.digest(data, digest_kind)
         location = location_of.get(digest)
         if location is None:
-            location = location_of[digest] = object_location(path, digest)
-            stored.paths.append(staged.write(location, data))
+            location = location_of[digest] = object_location(path, digest, tag)
+            place.write(location, data)
             stored.records[location] = record_of(data, engine, digest_kind)
         return location
 

@@ -5,23 +5,23 @@
 1. capture   state dicts are taken, flattened and checked (capture.py); what other ranks write is taken out
              again (collective/)
 2. plan      tensors get their places in data files (plan.py), for which there has to be room
-3. write     the engine begins the data files; meanwhile objects are written; all of it below a
-             hidden directory
+3. write     the engine begins the data files; meanwhile objects are written; all of it where nobody
+             looks (places/): below a hidden directory, or in an object store under names of its own
 4. safe      where staging was asked for: tensors have been copied, or as good as that, and nothing
              of the program's is looked at any more
 
 `StartedTake` (started_take.py), in any thread:
 
 5. wait      until the data files are complete and durable
-6. commit    index and metadata, their signature, and the annex; then fsync, rename, fsync (storage/local.py).
-             Of many ranks rank 0 does that, once all have come here
+6. commit    index and metadata, their signature, and the annex; then fsync, rename, fsync (storage/local.py), or
+             one request (places/staged_objects.py). Of many ranks rank 0 does that, once all have come here
 
-Whatever fails before the rename in step 6 leaves the target as it was; after it the new snapshot is there.
+Whatever fails before the rename, or that request, in step 6 leaves the target as it was; after it the new snapshot
+is there.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,23 +29,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from sucrose.engine import Engine, Staging
-from sucrose.errors import StorageFullError
 from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.capture import CapturedState, PrepareTensor, capture
-from sucrose.snapshot.collective.folder import make_or_join
 from sucrose.snapshot.collective.parts import Part
 from sucrose.snapshot.collective.share import in_manifest, keep_share
 from sucrose.snapshot.data_writes import DataWrites
 from sucrose.snapshot.incremental.planning import TakePlan, plan_take
+from sucrose.snapshot.places.opening import open_place
 from sucrose.snapshot.plan import DataFile
 from sucrose.snapshot.sharding import shard_entries
 from sucrose.snapshot.started_take import CommitTerms, StartedTake, TakeTimes, discarded_on_error
 from sucrose.snapshot.stored_objects import StoredObjects, store_objects
 from sucrose.snapshot.take_contents import CommitRecord, TakeContents
-from sucrose.snapshot.take_errors import explained
 from sucrose.snapshot.tensors import extents_of
-from sucrose.storage import JoinedDirectory, StagedDirectory
-from sucrose.storage.free_space import check_free_space
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +49,7 @@ if TYPE_CHECKING:
     from sucrose.compression import Compression
     from sucrose.options import Options
     from sucrose.ranks import Exchange
-    from sucrose.snapshot.annex import Annex
+    from sucrose.snapshot.places.target import TakeTarget
     from sucrose.snapshot.stateful import AppState
 
 _STARTED_EARLY = 8  # data files that are under way while objects are pickled
@@ -71,7 +67,7 @@ class TakeRanks:
 
 
 def start_take(
-    target: str,
+    target: TakeTarget,
     app_state: AppState,
     prepare: PrepareTensor | None,
     *,
@@ -110,46 +106,44 @@ def start_take(
         captured_at = time.perf_counter()
         plan = plan_take(
             captured,
-            target=target,
+            target=target.location,
             base=base,
             fingerprints=fingerprints,
             options=options,
             compression=compression,
             engine=engine,
             signer=terms.signer,
+            tag=target.tag,
         )
     files = plan.files
     planned = time.perf_counter()
     nbytes = sum(_nbytes_of(file, plan) for file in files)
-
-    def make(nbytes_of_all: int) -> StagedDirectory:
-        _check_free_space(target, nbytes_of_all, terms.annex, replaces=terms.overwrite and os.path.isdir(target))
-        with explained(target, lambda: nbytes):
-            return StagedDirectory(target, is_shared=exchange.world_size > 1)
-
     try:
-        # What compression leaves is not known before.
-        staged = make_or_join(exchange, target, 0 if compression is not None else nbytes, make)
+        place = open_place(
+            target,
+            exchange,
+            engine,
+            # What compression leaves is not known before.
+            certain_nbytes=0 if compression is not None else nbytes,
+            durable=terms.durable,
+            overwrite=terms.overwrite,
+            annex=terms.annex,
+        )
     except BaseException:
         plan.release()
         raise
-    staged.hold(plan.leases)
+    place.hold(plan.leases)
     writes = DataWrites(
-        engine,
-        durable=terms.durable,
-        staging=staging,
-        show_progress=show_progress,
-        alive=exchange.alive,
-        digest_kind=terms.digest_kind,
+        place, staging=staging, show_progress=show_progress, alive=exchange.alive, digest_kind=terms.digest_kind
     )
-    with discarded_on_error(staged, writes, exchange, nbytes):
+    with discarded_on_error(place, writes, exchange, nbytes):
         for file in files[:_STARTED_EARLY]:
-            _submit(writes, staged, plan, file)
-        objects = store_objects(staged, captured, engine, terms.digest_kind)
+            _submit(writes, plan, file)
+        objects = store_objects(place, captured, engine, terms.digest_kind, target.tag)
         contents = _contents(captured, plan, objects, replicated, nbytes, is_alone=exchange.world_size == 1)
         objects_at = time.perf_counter()
         for file in files[_STARTED_EARLY:]:
-            _submit(writes, staged, plan, file)
+            _submit(writes, plan, file)
         if staging is not None:
             writes.wait_safe()
     for name, begin, end in (
@@ -159,7 +153,7 @@ def start_take(
     ):
         engine.trace(name, begin, end)
     times = TakeTimes(began=began, planned=planned, safe=time.perf_counter())
-    return StartedTake(staged, writes, contents, times, terms, engine, exchange)
+    return StartedTake(place, writes, contents, times, terms, engine, exchange)
 
 
 def _contents(
@@ -194,18 +188,9 @@ def _contents(
     )
 
 
-def _submit(writes: DataWrites, staged: StagedDirectory | JoinedDirectory, plan: TakePlan, file: DataFile) -> None:
+def _submit(writes: DataWrites, plan: TakePlan, file: DataFile) -> None:
     memories = [plan.memories[path] for path in file.paths]
-    writes.submit(staged.create_path(file.name), extents_of(memories, header=file.header), file.encoding)
-
-
-def _check_free_space(target: str, nbytes: int, annex: Annex | None, *, replaces: bool) -> None:
-    try:
-        check_free_space(target, nbytes, replaces=replaces)
-    except StorageFullError:
-        if annex is None or not annex.make_room():
-            raise
-        check_free_space(target, nbytes, replaces=replaces)
+    writes.submit(file.name, extents_of(memories, header=file.header), file.encoding)
 
 
 def _nbytes_of(file: DataFile, plan: TakePlan) -> int:

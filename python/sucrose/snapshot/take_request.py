@@ -15,16 +15,18 @@ from sucrose.errors import UnsupportedError
 from sucrose.formats.index import DIGEST_NAME, SHA256_NAME
 from sucrose.options import Options, current_options
 from sucrose.ranks import Exchange, Ranks
-from sucrose.snapshot.arguments import check_single_process, check_storage_options, check_target, checked_globs
+from sucrose.snapshot.arguments import check_storage_options, checked_globs
 from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.collective.arguments import TakeArguments, agree_on_arguments
 from sucrose.snapshot.commit_queue import QueuedTake
 from sucrose.snapshot.pending import PendingSnapshot
+from sucrose.snapshot.places.target import TakeTarget
 from sucrose.snapshot.process_end import COMMITS, commit_in_background
+from sucrose.snapshot.remote.names import new_tag
 from sucrose.snapshot.started_take import CommitTerms, StartedTake
 from sucrose.snapshot.stateful import AppState, check_app_state
 from sucrose.snapshot.take import TakeRanks, start_take
-from sucrose.storage import local_path
+from sucrose.storage import is_url, location_of
 
 if TYPE_CHECKING:
     from sucrose.formats.manifest import SnapshotMetadata
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from sucrose.snapshot.annex import Annex
     from sucrose.snapshot.capture import PrepareTensor
     from sucrose.snapshot.snapshot import Snapshot
+    from sucrose.snapshot.staged_upload.upload import StagedUpload
     from sucrose.snapshot.take_stats import TakeStats
 
 
@@ -61,9 +64,9 @@ class TakeRequest:
     """Path of the snapshot that this one may refer to."""
     fingerprints: bool = False
     """Whether to store them without a base, too."""
-    is_collective: bool = False
-    """Whether all ranks of the group take part. Otherwise it has to be a group of one."""
     replicated: Sequence[str] = ()
+    upload: StagedUpload | None = None
+    """None: no staging folder."""
 
 
 @contextmanager
@@ -127,8 +130,6 @@ def async_take(
 
 
 def _start(request: TakeRequest, *, in_background: bool = False) -> StartedTake:
-    if not request.is_collective:
-        check_single_process(request.pg)
     ranks = Ranks.of(request.pg)
     exchange = ranks.begin(_WHAT)  # before anything that could fail on some ranks only
     try:
@@ -142,22 +143,30 @@ def _start(request: TakeRequest, *, in_background: bool = False) -> StartedTake:
 def _start_with(request: TakeRequest, ranks: Ranks, exchange: Exchange, *, in_background: bool) -> StartedTake:
     COMMITS.raise_untold()
     check_app_state(request.app_state)
-    check_storage_options(request.storage_options)
+    check_storage_options(request.path, request.storage_options)
     options = current_options()
     fingerprints = _fingerprints(request, options, exchange)
     signer = signer_of(request.signer)
+    location = location_of(request.path)
     own = TakeArguments(
-        target=os.path.abspath(local_path(request.path)),
+        target=location,
         replicated=checked_globs(request.replicated),
         digest_kind=DIGEST_NAME if signer is None else SHA256_NAME,
         is_durable=request.durable,
+        tag=new_tag() if exchange.rank == 0 and is_url(location) else "",
     )
     agreed = agree_on_arguments(exchange, own)
-    if exchange.rank == 0:
-        check_target(agreed.target, request.overwrite)
+    target = TakeTarget(agreed.target, agreed.tag, request.storage_options)
+    _check_references(request, target)
+    if request.upload is not None:
+        from sucrose.snapshot.staged_upload.staging import staged_target
+
+        target = staged_target(target, request.upload, exchange, overwrite=request.overwrite)
+    elif exchange.rank == 0:
+        target.check(overwrite=request.overwrite)
     engine = get_engine()
     return start_take(
-        agreed.target,
+        target,
         request.app_state,
         request.prepare,
         ranks=TakeRanks(exchange=exchange, global_ranks=ranks.global_ranks, replicated=agreed.replicated),
@@ -175,8 +184,18 @@ def _start_with(request: TakeRequest, ranks: Ranks, exchange: Exchange, *, in_ba
         show_progress=request.progress if exchange.rank == 0 else False,
         compression=Compression.of(request.compression, options.compression),
         base=request.base,
-        fingerprints=fingerprints,
+        fingerprints=fingerprints and not agreed.tag,
     )
+
+
+def _check_references(request: TakeRequest, target: TakeTarget) -> None:
+    if request.base is not None and is_url(request.base):
+        raise UnsupportedError(f"base={request.base!r}: takes refer to snapshots on file systems only, so far")
+    if target.is_remote and (request.base is not None or request.fingerprints):
+        raise UnsupportedError(
+            f"base= and fingerprints= are for takes to file systems, and {target.location} is in an object store: take "
+            "a whole snapshot, compressed perhaps"
+        )
 
 
 def _fingerprints(request: TakeRequest, options: Options, exchange: Exchange) -> bool:
@@ -193,7 +212,7 @@ def _fingerprints(request: TakeRequest, options: Options, exchange: Exchange) ->
 def _path_of(request: TakeRequest, started: StartedTake) -> str:
     """The path as the program has given it, or rank 0's where that is another."""
     own = os.fspath(request.path)
-    return own if os.path.abspath(local_path(own)) == started.target else started.target
+    return own if request.upload is not None or location_of(own) == started.target else started.target
 
 
 def _tell_path(request: TakeRequest, started: StartedTake, agreed_path: Callable[[str], object] | None) -> None:

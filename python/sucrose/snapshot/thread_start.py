@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 
-def start_thread(work: Callable[[], object], name: str) -> bool:
+def start_thread(work: Callable[[], object], name: str, *, daemon: bool = False) -> bool:
     """Runs `work` in a new thread; False where there can be none: too many, or the interpreter ends."""
     ended = _thread.allocate_lock()
     ended.acquire()
@@ -21,7 +21,7 @@ def start_thread(work: Callable[[], object], name: str) -> bool:
 
     def start() -> None:
         try:
-            threading.Thread(target=work, name=name, daemon=False).start()
+            threading.Thread(target=work, name=name, daemon=daemon).start()
         except RuntimeError as error:
             failures.append(error)
         finally:

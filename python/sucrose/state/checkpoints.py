@@ -6,10 +6,15 @@ is there stays until a newer one is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from sucrose.errors import UnsupportedError
+from sucrose.state.collective.job import ranks_of_job
 from sucrose.state.values import FrozenState
+
+if TYPE_CHECKING:
+    from sucrose.ranks import Ranks
 
 
 class PendingSave(Protocol):
@@ -87,13 +92,51 @@ class Checkpoints(Protocol):
         ...
 
 
+@runtime_checkable
+class CollectiveCheckpoints(Checkpoints, Protocol):
+    """Generations in which several ranks have states of their own: there with those of all ranks, or not at all."""
+
+    def save_together(self, states: Mapping[str, FrozenState], ranks: Ranks, replicated: Collection[str]) -> None:
+        """Adds a generation with the states of all ranks, which make this call together.
+
+        Args:
+            states: of this rank.
+            ranks: that take part, in nothing else meanwhile.
+            replicated: keys of states that all of them have with the same bytes.
+
+        Raises:
+            RankError: another rank has failed; earlier generations are untouched.
+            OSError: it could not be written; earlier ones are untouched.
+        """
+        ...
+
+    def newest_name(self) -> tuple[str, SavedStates] | None:
+        """The newest generation that verifies, and what the other ranks find it by; None where there is none."""
+        ...
+
+    def named(self, name: str) -> SavedStates:
+        """The generation that another rank has found, and keeps.
+
+        Raises:
+            StorageError: it is not to be seen from here.
+        """
+        ...
+
+
 def save_one(checkpoints: Checkpoints, key: str, state: FrozenState) -> None:
     """Adds a generation that differs from the newest one in a single state.
 
     Raises:
+        UnsupportedError: there are several ranks, which save together.
         CorruptionError: the other states cannot be read any more.
         OSError: it could not be written.
     """
+    if ranks_of_job() is not None:
+        raise UnsupportedError(
+            f"the state {key!r} is not saved by itself: on several ranks StateManagerGroup.save(), which all of them "
+            "call, saves all states",
+            key=key,
+        )
     newest = checkpoints.newest()
     states: dict[str, FrozenState] = {}
     if newest is not None:

@@ -12,6 +12,7 @@ from sucrose.state.checkpoints import Checkpoints
 from sucrose.state.program import default_root
 from sucrose.state.settings import CHECKPOINT_CONFIG, CHECKPOINT_TYPE, Settings
 from sucrose.state.workers import NoCheckpoints, is_worker
+from sucrose.storage import is_url
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def configured_checkpoints() -> Checkpoints:
 
     Raises:
         ConfigError: the settings are malformed, or name what this release does not have.
-        PermissionError: the directory cannot be read and written.
+        PermissionError: the directory, or the folder in an object store, cannot be read and written.
     """
     settings = configured_settings()
     if is_worker():
@@ -52,10 +53,14 @@ def configured_checkpoints() -> Checkpoints:
         from sucrose.state.remote import RemoteCheckpoints
 
         return RemoteCheckpoints.from_settings(settings)
-    if settings.type == "s3" or "://" in (settings.root or "").replace("file://", "").replace("fs://", ""):
+    if settings.type == "s3":
+        from sucrose.state.object_store import ObjectStoreCheckpoints
+
+        return ObjectStoreCheckpoints(_url_of_states(settings.root), keep_last=settings.keep_last)
+    if settings.root is not None and is_url(settings.root):
         raise ConfigError(
-            f"{CHECKPOINT_TYPE}={settings.type}, root={settings.root}: this release keeps states in local directories "
-            f"and on Redis-protocol servers only; use {CHECKPOINT_TYPE}=local or remote"
+            f"{CHECKPOINT_TYPE}=local, {CHECKPOINT_CONFIG}='root={settings.root}': that is a URL of an object store, "
+            f"of any kind; set {CHECKPOINT_TYPE}=s3"
         )
     from sucrose.state.local import LocalCheckpoints
 
@@ -67,6 +72,23 @@ def configured_checkpoints() -> Checkpoints:
         "states of this program are kept in %s; %s='root=...' chooses another place", root, CHECKPOINT_CONFIG
     )
     return LocalCheckpoints(root, keep_last=settings.keep_last)
+
+
+def _url_of_states(root: str | None) -> str:
+    """Where states go that are kept in an object store.
+
+    Raises:
+        ConfigError: that is not said, or is a path.
+    """
+    how = f"{CHECKPOINT_CONFIG}='root=s3://BUCKET/PATH', or the URL of a folder in another object store"
+    if root is None:
+        raise ConfigError(f"{CHECKPOINT_TYPE}=s3 needs {how}: nothing says where the states are to be kept")
+    if not is_url(root):
+        raise ConfigError(
+            f"{CHECKPOINT_TYPE}=s3, {CHECKPOINT_CONFIG}='root={root}': that is a path, expected {how}; for directories "
+            f"there is {CHECKPOINT_TYPE}=local"
+        )
+    return root
 
 
 def _set_loglevel(level: int | None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Container
 
-from sucrose.errors import UnsafeObjectError
+from sucrose.errors import StateMismatchError, UnsafeObjectError
 from sucrose.state.checkpoints import Checkpoints, SavedStates
+from sucrose.state.collective.looking_up import LookUps
 from sucrose.state.values import FrozenState, thaw
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ class EarlierStates:
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
+        self._look_ups = LookUps(checkpoints)
         self._saved: SavedStates | None = None
         self._was_looked_up = False
         self._unread: dict[str, None] = {}
@@ -44,6 +46,7 @@ class EarlierStates:
         Raises:
             CorruptionError: it cannot be read any more.
             UnsafeObjectError: it could run code, and the checkpoint is not to be trusted. It is not carried along.
+            StateMismatchError: it is another rank's. It is not carried along.
         """
         self._look_up()
         if key in self._unread:
@@ -69,14 +72,18 @@ class EarlierStates:
             if key not in taken:
                 try:
                     self._keep(key)
-                except UnsafeObjectError as error:
+                except (UnsafeObjectError, StateMismatchError) as error:
                     logger.error("a state of the last run is not carried along: %s", error)  # noqa: TRY400
         self._close()
         return {key: state for key, state in self._kept.copy().items() if key not in taken}
 
     def _keep(self, key: str) -> None:
         assert self._saved is not None
-        state = self._saved.read(key)
+        try:
+            state = self._saved.read(key)
+        except StateMismatchError:
+            self._unread.pop(key, None)
+            raise
         if self.distrust is not None:
             try:
                 thaw(state, key=key, source=self._checkpoints.where, distrust=self.distrust)
@@ -88,7 +95,7 @@ class EarlierStates:
 
     def _look_up(self) -> None:
         if not self._was_looked_up:
-            self._saved = self._checkpoints.newest()
+            self._saved = self._look_ups.newest()
             if self._saved is not None:
                 self._unread = dict.fromkeys(self._saved.keys())
                 self.distrust = self._saved.distrust

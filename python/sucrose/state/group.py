@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from sucrose.errors import StateMismatchError
 from sucrose.state.checkpoints import PendingSave
+from sucrose.state.collective.occasion import Occasion
 from sucrose.state.configured import configured_checkpoints, configured_settings
 from sucrose.state.earlier import EarlierStates
 from sucrose.state.managers import UNSET, BaseStateManager, StateManager
@@ -87,6 +89,7 @@ class StateManagerGroup:
             TypeError: the key is no str, or `state_mgr_type` no class of state managers.
             UnsafeObjectError: the checkpoint's value could run code, and the checkpoint is not to be
                 trusted; the message says why.
+            ConfigError: there are several ranks, and the settings keep states of one.
         """
         if not isinstance(key, str):
             raise TypeError(f"a key is a str, not {type(key).__name__}: {key!r}")
@@ -95,6 +98,7 @@ class StateManagerGroup:
             raise TypeError(f"{key!r}: {state_mgr_type!r} is no subclass of BaseStateManager")
         if key in self._managers:
             raise KeyError(f"{key!r} is registered already, as {self._managers[key]}")
+        self._saver.attend()
         manager = state_mgr_type(key)
         if auto_load:
             self._load_into(key, manager)
@@ -122,6 +126,7 @@ class StateManagerGroup:
         Raises:
             KeyError: nothing is registered under `key`.
             TypeError: without a key where not exactly one state is registered.
+            StateMismatchError: the checkpoint's value was saved per rank, by another number of ranks.
         """
         if key is not None:
             return self._manager(key).get()
@@ -180,7 +185,7 @@ class StateManagerGroup:
             UnsupportedError: a state cannot be pickled.
             OSError: writing could not begin.
         """
-        return self._saver.begin(waits=True)
+        return self._saver.begin(Occasion.CALL, waits=True)
 
     def load(self) -> bool:
         """Gives all registered states the values of the newest valid checkpoint; False without one.
@@ -207,6 +212,7 @@ class StateManagerGroup:
         self._saver.resume()
 
     def _manager(self, key: str) -> BaseStateManager:
+        self._saver.attend()
         manager = self._managers.get(key)
         if manager is None:
             raise KeyError(f"{key!r} is not registered; registered are {self.list()}")
@@ -218,7 +224,11 @@ class StateManagerGroup:
         self._managers.pop(key).delete()
 
     def _load_into(self, key: str, manager: BaseStateManager) -> None:
-        state = self._earlier.find(key)
+        try:
+            state = self._earlier.find(key)
+        except StateMismatchError as error:
+            manager.adopt(_NotOurs(error))
+            return
         if state is None:
             return
         manager.adopt(_Loaded(state, key, self._saver.checkpoints.where, self._earlier.distrust))
@@ -235,7 +245,7 @@ class StateManagerGroup:
             untouched = manager.untouched()
             if isinstance(untouched, _Loaded):  # neither changed nor even looked at
                 states[key] = untouched.state
-            elif (value := manager.state_to_save()) is UNSET:
+            elif isinstance(untouched, _NotOurs) or (value := manager.state_to_save()) is UNSET:
                 unset.append(key)
             else:
                 states[key] = freeze(value, key)
@@ -257,3 +267,13 @@ class _Loaded:
 
     def __call__(self) -> Any:
         return self._thaw()
+
+
+class _NotOurs:
+    """Stands for a value of a checkpoint that other ranks have saved for themselves."""
+
+    def __init__(self, error: StateMismatchError) -> None:
+        self._error = error
+
+    def __call__(self) -> Any:
+        raise self._error.with_traceback(None)

@@ -2,14 +2,14 @@
 
 | variable | values | default |
 | --- | --- | --- |
-| `LATTICE_CHECKPOINT_TYPE` | `local` or `remote`, in any case | `local` |
+| `LATTICE_CHECKPOINT_TYPE` | `local`, `s3` (any object store) or `remote`, in any case | `local` |
 | `LATTICE_CHECKPOINT_CONFIG` | `key=value,key=value` with the keys below |  |
 | `LATTICE_LOGLEVEL` | a logging level: its name or its number | `WARNING` |
 | `LATTICE_AUTOPATCH` | `torch` |  |
 
 | key | values | default |
 | --- | --- | --- |
-| `root` | directory of the checkpoints | by the program's path |
+| `root` | directory of the checkpoints; of type `s3`: URL | by the program's path; of type `s3`: required |
 | `atexit_saving` | `enabled`, `disabled` | `enabled` |
 | `periodic_saving` | `enabled`, `disabled` | `disabled` |
 | `periodic_saving_interval` | seconds; required for periodic saving |  |

@@ -6,7 +6,9 @@ import math
 import threading
 import time
 
+from sucrose.state.collective.job import ranks_of_job
 from sucrose.state.triggers import arm
+from sucrose.state.triggers.agreed_stop import should_stop_with_others
 from sucrose.state.triggers.last_save import TERMINATED, terminate
 from sucrose.state.triggers.participants import of_this_thread, save_participants
 from sucrose.state.triggers.process import PROCESS
@@ -24,8 +26,16 @@ def should_stop() -> bool:
     Call it early, in the main thread: the first call makes the promise, and installs the handler of
     SIGTERM where no state manager or scenario has done so.
 
+    Under a process group of several ranks all of them make this call, as often: it becomes true on all at the same
+    call, whichever rank the signal came to, and where saves in the background are due they begin at the same
+    call as well. Each call asks the store of the group once; no collective runs. Ranks that need each other in each
+    step cannot wait for one another in vain: when a signal has come, a rank waits only at a call after which it has
+    done its part of all steps, and the others come to that call without it. Ranks that do not need each other
+    come to it anyhow. A rank whose process has ended is not waited for.
+
     Raises:
         ConfigError: an option in the environment is malformed.
+        RankError: a signal has come, and ranks that are alive made no call for `SUCROSE_RANK_TIMEOUT_S`.
 
     Example:
         >>> import sucrose
@@ -38,7 +48,8 @@ def should_stop() -> bool:
     if not PROCESS.asks_to_stop:
         arm(ends_on_sigterm=True)
         PROCESS.asks_to_stop = True
-    return PROCESS.should_stop
+    ranks = ranks_of_job()
+    return PROCESS.should_stop if ranks is None else should_stop_with_others(ranks)
 
 
 def save_only_at_boundaries(*, to_the_end: bool = True) -> None:

@@ -15,6 +15,7 @@ import torch
 from sucrose.errors import UnsupportedError
 from sucrose.snapshot.torch_pickle import StoragePickler
 from sucrose.state.arrays import reduce_array, reduce_scalar
+from sucrose.state.collective.job import ranks_of_job
 from sucrose.state.open_files import reduce_file, reduce_temporary
 
 
@@ -25,6 +26,15 @@ class ValuePickler(StoragePickler):
         super().__init__(file)
         self.latest: object = None
         """What was looked at last: where pickling fails, this is what could not be pickled."""
+        self._own_device = _own_device()
+
+    def persistent_id(self, obj: Any) -> tuple[object, ...] | None:
+        """Replaces storages by their keys, and the device that is this rank's own by "the own device"."""
+        identity = super().persistent_id(obj)
+        if identity is None or self._own_device is None:
+            return identity
+        tag, kind, key, location, numel = identity
+        return (tag, kind, key, _OWN_DEVICE if location == self._own_device else location, numel)
 
     def reducer_override(self, obj: Any) -> Any:
         """Takes what pickle cannot, or not well, apart in ways of its own."""
@@ -44,6 +54,16 @@ class ValuePickler(StoragePickler):
             if isinstance(obj, numpy.generic):
                 return reduce_scalar(obj)
         return super().reducer_override(obj)
+
+
+_OWN_DEVICE = "cuda"
+
+
+def _own_device() -> str | None:
+    """On several ranks, of which each has a device: what is equal but for that is the same state. None elsewhere."""
+    if ranks_of_job() is None or not torch.cuda.is_initialized():  # type: ignore[no-untyped-call] # as torch has it
+        return None
+    return f"cuda:{torch.cuda.current_device()}"
 
 
 def _check_memory(tensor: torch.Tensor) -> None:

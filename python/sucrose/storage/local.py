@@ -24,10 +24,13 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 from sucrose.errors import CorruptionError, IncompleteSnapshotError, NotDurableError
+from sucrose.storage.base import Directory, check_beside
 from sucrose.storage.leases import Lease, lease
 from sucrose.storage.regular_file import check_regular, is_short_name, read_regular, read_regular_part
+from sucrose.storage.replacing import replace_file
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -37,8 +40,10 @@ _MAX_HIDDEN_NBYTES = 200  # of the target's name in ours; file systems allow 255
 Sync = Callable[[Sequence[str]], None]
 
 
-class LocalDirectory:
-    """Files below one directory. Names are relative, with ``/`` between segments."""
+class LocalDirectory(Directory):
+    """Files below one directory of this machine."""
+
+    is_local: ClassVar[bool] = True
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -47,24 +52,15 @@ class LocalDirectory:
         """Files of other directories, by their names from here: where they are, and their names there."""
 
     def refer(self, base: str, names: Iterable[str]) -> None:
-        """Makes files of another directory readable here, by their names from here: ``../step_100/data/a``.
-
-        Args:
-            base: the other directory, from this one: ``../step_100``.
-            names: begin with that; they are all that becomes readable.
-
-        Raises:
-            CorruptionError: `base` is no such path, or a name leads out of it.
-        """
-        parts = PurePosixPath(base).parts
-        down = parts[parts.count("..") :]
-        if not base.startswith("../") or not down or ".." in down or "/".join(parts) != base or "\0" in base:
-            raise CorruptionError(f"{self.root}: {base!r} does not name another snapshot", path=self.root)
-        other = LocalDirectory(os.path.join(self.root, base))
+        other = self.beside(base)
         for name in names:
             there = name.removeprefix(f"{base}/")
             other.path_of(there)
             self._referred[name] = other, there
+
+    def beside(self, base: str) -> LocalDirectory:
+        check_beside(self.root, base)
+        return LocalDirectory(os.path.join(self.root, base))
 
     def path_of(self, name: str) -> str:
         """Absolute or working-directory path of a file.
@@ -110,6 +106,9 @@ class LocalDirectory:
         check_regular(self.root, name, self._known_folders)
         return read_regular_part(path, offset, nbytes)
 
+    def read_into(self, name: str, offset: int, into: memoryview) -> None:
+        into[:] = self.read_part(name, offset, into.nbytes)
+
     def size(self, name: str) -> int:
         """Bytes in a file.
 
@@ -122,6 +121,9 @@ class LocalDirectory:
             return other.size(there)
         self.path_of(name)
         return check_regular(self.root, name, self._known_folders).st_size
+
+    def replace(self, name: str, data: bytes, sync: Sync) -> None:
+        replace_file(self.path_of(name), data, sync)
 
 
 class StagedDirectory(LocalDirectory):

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sucrose.errors import CorruptionError, ObjectNotFoundError, StorageError
+from sucrose.errors import CorruptionError, ObjectExistsError, ObjectNotFoundError, StorageError
 from sucrose.storage.objects import Storage
 
 _NAMES = ("plain", "data/0_0.safetensors", ".snapshot_metadata", "objects/0/a b+c%20&=?#é", "deep/er/and/deeper")
@@ -41,6 +41,9 @@ class StorageConformance:
 
     shares_parts_by_name = False
     """Whether the parts of an upload belong to the file's name, so that of two to one name only one succeeds."""
+
+    puts_exclusively = True
+    """Whether of several that put a file with `if_absent` at one time only one succeeds."""
 
     @pytest.mark.parametrize("name", _NAMES, ids=range(len(_NAMES)))
     def test_what_was_put_is_read_back(self, storage: Storage, name: str) -> None:
@@ -62,6 +65,33 @@ class StorageConformance:
         storage.put("a", b"the old and longer one")
         storage.put("a", b"new")
         assert storage.read("a") == b"new"
+
+    def test_a_file_that_is_put_only_where_there_is_none_replaces_none(self, storage: Storage) -> None:
+        storage.put("folder/a", b"first", if_absent=True)
+        with pytest.raises(ObjectExistsError) as raised:
+            storage.put("folder/a", b"second", if_absent=True)
+        assert isinstance(raised.value, FileExistsError)
+        assert raised.value.errno == errno.EEXIST
+        assert raised.value.path == f"{storage.url}/folder/a"
+        assert storage.read("folder/a") == b"first"
+        storage.delete(["folder/a"])
+        storage.put("folder/a", b"", if_absent=True)
+        assert storage.read("folder/a") == b""
+
+    def test_of_many_that_put_a_file_where_there_is_none_one_succeeds(self, storage: Storage) -> None:
+        if not self.puts_exclusively:
+            pytest.skip("the store writes, whatever is there")
+
+        def put(number: int) -> int | None:
+            try:
+                storage.put("a", str(number).encode(), if_absent=True)
+            except FileExistsError:
+                return None
+            return number
+
+        with ThreadPoolExecutor(8) as threads:
+            (winner,) = (number for number in threads.map(put, range(16)) if number is not None)
+        assert storage.read("a") == str(winner).encode()
 
     def test_a_file_that_is_not_there_is_a_file_not_found_error_with_its_url(self, storage: Storage) -> None:
         storage.put("a/b", b"x")

@@ -12,8 +12,7 @@ from xxhash import xxh3_128_hexdigest
 
 from fuzz_targets import generation
 from fuzz_targets.scratch import scratch_folder
-from sucrose.catalog.listing import leftover_names, list_generations, list_quarantined
-from sucrose.catalog.pins import Pins
+from sucrose.catalog.local.directory import LocalCatalogDirectory
 from sucrose.errors import SucroseError
 
 _ROOT = scratch_folder() / "catalog"
@@ -39,11 +38,11 @@ def check(data: bytes) -> None:
         with suppress(OSError, ValueError):
             _make(line)
     with suppress(SucroseError, OSError):
-        listing = list_generations(str(_ROOT), Pins(str(_ROOT)))
+        listing = LocalCatalogDirectory(str(_ROOT)).listing()
         assert len({found.id for found in listing.generations}) == len(listing.generations)
-    for found in list_quarantined(str(_ROOT)):
+    for found in LocalCatalogDirectory(str(_ROOT)).quarantined():
         assert "\n" not in found.reason
-    for name in leftover_names(str(_ROOT)):
+    for name in LocalCatalogDirectory(str(_ROOT)).leftovers():
         assert (_ROOT / name).is_dir()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
+from sucrose.catalog.agreement import check_is_shared
 from sucrose.catalog.retention import Retention
 from sucrose.errors import ConfigError
 from sucrose.formats.manifest import METADATA_FILE
@@ -19,10 +21,15 @@ from sucrose.scenarios.checkpoints.loading import Loaded, load_epoch, load_newes
 from sucrose.scenarios.checkpoints.moving import quarantine, set_aside
 from sucrose.scenarios.checkpoints.retaining import Retaining
 from sucrose.scenarios.checkpoints.snapshots import begin_snapshot
+from sucrose.scenarios.ranks import Together, number_of_rank_0, shown_alive
 from sucrose.scenarios.record import Record
+from sucrose.scenarios.replicated import Replicated
 
 if TYPE_CHECKING:
     from sucrose.snapshot.pending import PendingSnapshot
+
+_PATIENCE_S = 2.0
+_POLL_S = 0.05
 
 
 class CheckpointFolder:
@@ -60,7 +67,14 @@ class CheckpointFolder:
         self._pid = os.getpid()
         self._claim = FolderClaim(names.folder)
 
-    def write(self, contents: Mapping[str, Any], record: Record) -> None:
+    def write(
+        self,
+        contents: Mapping[str, Any],
+        record: Record,
+        *,
+        together: Together | None = None,
+        replicated: Replicated | None = None,
+    ) -> None:
         """Writes a checkpoint, in place of one with its name, and removes what is kept no longer.
 
         A file is there and durable when this returns. A snapshot is so later, after those before it; `contents` may be
@@ -69,15 +83,22 @@ class CheckpointFolder:
         Args:
             contents: objects by name.
             record: says which epoch it is.
+            together: the call of all ranks that this is part of; None where this process writes by itself. A file is
+                written by rank 0, and all ranks return when it is there; a snapshot is written by all.
+            replicated: what ranks have alike.
 
         Raises:
             NotDurableError: the file is in place, but its folder could not be fsynced.
             UnsupportedError: something in `contents` or `record` cannot be saved.
             OSError: it cannot be written; nothing has changed. Or, for snapshots, an earlier one has failed in the
                 background and this one was not begun.
+            RankError: another rank has failed.
         """
         self._raise_failed()
-        self._claim.take()
+        together = together or Together.alone()
+        exchange = together.exchange
+        if exchange.rank == 0:
+            self._claim.take()
         epoch, is_mid_epoch = record.epoch, record.is_mid_epoch
         path = self.names.mid_path_of(epoch) if is_mid_epoch else self.names.path_of(epoch)
 
@@ -86,19 +107,36 @@ class CheckpointFolder:
             self._retaining.committed(epoch, is_mid_epoch=is_mid_epoch, spared=spared)
 
         if self.names.are_snapshots:
-            _clear(path)
-            self._pending.append(begin_snapshot(path, contents, record, committed))
+            if exchange.rank == 0:
+                _clear(path)
+            exchange.agree("all are about to save")  # an error from here on is told in the save itself
+            self._pending.append(
+                begin_snapshot(
+                    path, contents, record, committed, ranks=together.ranks, replicated=replicated or Replicated()
+                )
+            )
         else:
-            write_file(path, contents, record)
-            committed()
-        self._claim.take()  # the folder may be new
+            if exchange.rank == 0:
+                with shown_alive(exchange):
+                    write_file(path, contents, record)
+                    committed()
+            exchange.agree("the file is written")
+            check_is_shared(exchange, None if _is_seen(path) else FileNotFoundError(errno.ENOENT, ""), path)
+            exchange.agree("all ranks see the file")
+        if exchange.rank == 0:
+            self._claim.take()  # the folder may be new
 
     def is_better(self, record: Record) -> bool:
         """Whether an epoch with this record would be among the best that are kept."""
         return self._retaining.is_better(record.metrics)
 
     def read(
-        self, epoch: int | Literal["best"] | None = None, *, loader_kwds: Mapping[str, Any] | None = None
+        self,
+        epoch: int | Literal["best"] | None = None,
+        *,
+        loader_kwds: Mapping[str, Any] | None = None,
+        together: Together | None = None,
+        in_place: Mapping[str, Any] | None = None,
     ) -> Loaded | None:
         """Reads a checkpoint, into new tensors.
 
@@ -106,6 +144,8 @@ class CheckpointFolder:
             epoch: number of finished epochs; or ``"best"`` by the rule of `keep`; or None, the newest that is sound,
                 be it in the middle of an epoch. Damaged ones are then moved to ``quarantine/``, with a warning.
             loader_kwds: arguments of `torch.load`, such as `map_location` and `weights_only`, which is on by default.
+            together: the call of all ranks that this is part of: rank 0 chooses what all of them read.
+            in_place: objects that a snapshot is read into, and which are not among the contents then.
 
         Returns:
             None where `epoch` is None and there is no checkpoint.
@@ -117,10 +157,14 @@ class CheckpointFolder:
             UnsafeObjectError: `weights_only` refuses an object in it.
         """
         self.wait()
+        together = together or Together.alone()
         options = loader_kwds or {}
         if epoch is None:
-            return load_newest(self.names, options)
-        return load_epoch(self.names, self._best() if epoch == "best" else epoch, options)
+            return load_newest(self.names, options, together, in_place or {})
+        exchange = together.exchange
+        if epoch == "best":
+            epoch = number_of_rank_0(exchange, "best epoch", self._best() if exchange.rank == 0 else 0)
+        return load_epoch(self.names, epoch, options, together, in_place or {})
 
     def set_aside_after(self, epoch: int) -> None:
         """Moves later checkpoints to a folder ``superseded-<n>``, with a warning: the program has gone back on purpose.
@@ -187,6 +231,14 @@ class CheckpointFolder:
     def _forget(self, pending: PendingSnapshot) -> None:
         with suppress(ValueError):  # a signal handler was faster
             self._pending.remove(pending)
+
+
+def _is_seen(path: str) -> bool:
+    """Whether a file of another process is there; clients of network file systems may take a while to see it."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not (found := os.path.exists(path)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return found
 
 
 def _clear(path: str) -> None:

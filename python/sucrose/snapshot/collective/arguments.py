@@ -21,11 +21,13 @@ class TakeArguments(msgspec.Struct, frozen=True):
     """What has to be the same on all ranks."""
 
     target: str
-    """Absolute path."""
+    """Absolute path, or URL."""
     replicated: tuple[str, ...]
     """Globs of logical paths without the rank."""
     digest_kind: str
     is_durable: bool
+    tag: str = ""
+    """Rank 0's, for names in an object store; the others give none."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,10 +11,8 @@ import msgspec
 from sucrose.errors import NotDurableError, RankError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from sucrose.ranks import Exchange
-    from sucrose.storage import JoinedDirectory
+    from sucrose.snapshot.places.place import JoinedPlace
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +40,10 @@ def tell_outcome(exchange: Exchange, error: NotDurableError | None = None) -> No
     exchange.close()
 
 
-def hear_outcome(exchange: Exchange, folder: JoinedDirectory, sync: Callable[[Sequence[str]], None] | None) -> None:
+def hear_outcome(exchange: Exchange, place: JoinedPlace) -> None:
     """Returns when rank 0 has committed.
 
-    Where rank 0 is lost it may have come that far: then its last step, the fsync of the folder, is done here.
+    Where rank 0 is lost it may have come that far: then its last step is done here.
 
     Raises:
         NotDurableError: the snapshot is in place, and a power cut may undo that.
@@ -55,11 +52,10 @@ def hear_outcome(exchange: Exchange, folder: JoinedDirectory, sync: Callable[[Se
     try:
         not_durable = _decoder.decode(exchange.broadcast("outcome", None)).not_durable
     except RankError:
-        if not folder.is_in_place():
+        if not place.is_in_place():
             raise
-        logger.warning("%s is committed, though rank 0 could not tell so", folder.target)
+        logger.warning("%s is committed, though rank 0 could not tell so", place.target)
         not_durable = ""
-        if sync is not None:
-            sync([os.path.dirname(folder.target)])
+        place.settle()
     if not_durable:
-        raise NotDurableError(errno.EIO, f"rank 0: {not_durable}", folder.target, path=folder.target)
+        raise NotDurableError(errno.EIO, f"rank 0: {not_durable}", place.target, path=place.target)

@@ -87,7 +87,7 @@ def replicated_values(
 
 def _ddp_module(stateful: Any, global_ranks: Sequence[int]) -> _DdpModule | None:
     is_adapter = isinstance(stateful, DistributedDataParallelAdapter)
-    module = stateful.distributed_data_parallel if is_adapter else stateful
+    module = stateful.distributed_data_parallel if is_adapter else getattr(stateful, "stands_for", stateful)
     if not isinstance(module, torch.nn.parallel.DistributedDataParallel):
         return None
     if not set(torch.distributed.get_process_group_ranks(module.process_group)).issuperset(global_ranks):

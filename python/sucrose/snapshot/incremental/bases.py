@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from sucrose.engine import CHUNK_NBYTES
 from sucrose.errors import CorruptionError, IncompleteSnapshotError, SucroseError
-from sucrose.formats.index import INDEX_FILE, decode_index
-from sucrose.formats.limits import MAX_INDEX_NBYTES, MAX_METADATA_NBYTES
+from sucrose.formats.index import decode_index
+from sucrose.formats.limits import MAX_METADATA_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
+from sucrose.snapshot.commit_record import read_index
 from sucrose.snapshot.records import record_of
-from sucrose.storage import LocalDirectory
+from sucrose.storage import Directory
 
 if TYPE_CHECKING:
     from sucrose.engine import Engine
@@ -33,12 +34,14 @@ def base_of(location: str, index: SnapshotIndex) -> str | None:
     return location[:at] if at >= 0 else None
 
 
-def base_paths(storage: LocalDirectory, index: SnapshotIndex) -> tuple[str, ...]:
-    """Absolute paths of the snapshots that this one needs, by name."""
+def base_paths(storage: Directory, index: SnapshotIndex) -> tuple[str, ...]:
+    """Absolute paths, or URLs, of the snapshots that this one needs, by name."""
+    if not storage.is_local:
+        return tuple(storage.beside(base).root for base in sorted(index.bases))
     return tuple(os.path.normpath(os.path.join(os.path.realpath(storage.root), base)) for base in sorted(index.bases))
 
 
-def check_bases(storage: LocalDirectory, index: SnapshotIndex, engine: Engine) -> None:
+def check_bases(storage: Directory, index: SnapshotIndex, engine: Engine) -> None:
     """Reads metadata and index of every base, and nothing else of it.
 
     Raises:
@@ -49,22 +52,21 @@ def check_bases(storage: LocalDirectory, index: SnapshotIndex, engine: Engine) -
         check_base(storage, index, base, engine)
 
 
-def check_base(storage: LocalDirectory, index: SnapshotIndex, base: str, engine: Engine) -> None:
+def check_base(storage: Directory, index: SnapshotIndex, base: str, engine: Engine) -> None:
     """The same of one."""
-    root = os.path.join(storage.root, base)
-    path = os.path.join(root, METADATA_FILE)
+    other = storage.beside(base)
     try:
-        data = LocalDirectory(root).read(METADATA_FILE, MAX_METADATA_NBYTES)
+        data = other.read(METADATA_FILE, MAX_METADATA_NBYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IncompleteSnapshotError(
             errno.ENOENT,
             f"{storage.root} refers to the snapshot {base}, which is not there any more: put it back, or restore "
             "another snapshot. Snapshots that are moved have to be moved together, unless they were flattened before",
-            path,
+            other.path_of(METADATA_FILE),
             path=storage.root,
         ) from error
     if record_of(data, engine, index.digest) != index.bases[base].metadata or _has_other_files(
-        root, index, base, engine
+        other, data, index, base, engine
     ):
         raise CorruptionError(
             f"{storage.root} refers to the snapshot {base}, and another one is there now: put the old one back, or "
@@ -73,12 +75,14 @@ def check_base(storage: LocalDirectory, index: SnapshotIndex, base: str, engine:
         )
 
 
-def _has_other_files(root: str, index: SnapshotIndex, base: str, engine: Engine) -> bool:
+def _has_other_files(other: Directory, metadata: bytes, index: SnapshotIndex, base: str, engine: Engine) -> bool:
     """Whether the base itself says that it has other bytes: metadata are alike where only tensors have changed."""
     try:
-        data = LocalDirectory(root).read(INDEX_FILE, MAX_INDEX_NBYTES)
-        there = decode_index(data, engine.digest, chunk_nbytes=CHUNK_NBYTES, path=os.path.join(root, INDEX_FILE))
-    except (SucroseError, OSError):  # it has none, or a damaged one: nobody needs it for what is referred to
+        found = read_index(other, metadata)
+        if found is None:
+            return False
+        there = decode_index(found.data, engine.digest, chunk_nbytes=CHUNK_NBYTES, path=other.path_of(found.name))
+    except (SucroseError, OSError):  # nobody needs it for what is referred to
         return False
     return there.digest == index.digest and any(
         there.files.get(name[len(base) + 1 :]) != record
@@ -87,7 +91,7 @@ def _has_other_files(root: str, index: SnapshotIndex, base: str, engine: Engine)
     )
 
 
-def refer_to(storage: LocalDirectory, index: SnapshotIndex) -> None:
+def refer_to(storage: Directory, index: SnapshotIndex) -> None:
     """Makes those files of the bases readable in `storage` that the index lists, and no others.
 
     Raises:

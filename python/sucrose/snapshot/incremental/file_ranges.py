@@ -12,7 +12,9 @@ from sucrose.errors import CorruptionError
 from sucrose.formats.index import FileRecord
 from sucrose.snapshot.chunk_damage import chunk_damage
 from sucrose.snapshot.records import stored_chunks
-from sucrose.storage import LocalDirectory
+from sucrose.snapshot.remote.sizes import Sizes
+from sucrose.snapshot.transfers import begin_read
+from sucrose.storage import Directory
 
 
 class FileRange(NamedTuple):
@@ -25,13 +27,16 @@ class FileRange(NamedTuple):
 
 
 def read_ranges(
-    storage: LocalDirectory,
+    storage: Directory,
     records: Mapping[str, FileRecord],
     digest_kind: str,
     ranges: Iterable[FileRange],
     engine: Engine,
+    sizes: Sizes | None = None,
 ) -> None:
     """Fills the memory, all files side by side. A file without a record is read unchecked.
+
+    Whoever calls this several times for one operation gives the same `sizes` with all calls.
 
     Raises:
         CorruptionError: bytes differ from what was saved, or a file does not have its length.
@@ -41,15 +46,18 @@ def read_ranges(
     for wanted in ranges:
         by_file[wanted.location].append(wanted)
     tickets = []
+    sizes = sizes or Sizes(storage)
     for location, of_file in by_file.items():
         record = records.get(location)
-        nbytes = _file_nbytes(storage, location, record)
+        nbytes = _file_nbytes(storage, location, record, sizes)
         for wave in _without_overlaps(of_file):
             destinations = Extents()
             for wanted in wave:
                 destinations.append(wanted.address, wanted.nbytes)
-            ticket = engine.read(
-                storage.path_of(location),
+            ticket = begin_read(
+                storage,
+                engine,
+                location,
                 array("Q", [wanted.offset for wanted in wave]),
                 destinations,
                 file_nbytes=nbytes,
@@ -68,8 +76,8 @@ def read_ranges(
             )
 
 
-def _file_nbytes(storage: LocalDirectory, location: str, record: FileRecord | None) -> int:
-    actual = storage.size(location)
+def _file_nbytes(storage: Directory, location: str, record: FileRecord | None, sizes: Sizes) -> int:
+    actual = sizes.of(location)
     if record is None:
         return actual
     if actual != record.nbytes_on_disk:

@@ -31,7 +31,7 @@ from sucrose.snapshot.incremental.bases import base_paths, check_bases
 from sucrose.snapshot.incremental.file_copy import copy_checked, write_ranges
 from sucrose.snapshot.incremental.referred_tensors import NewFile, Place, plan_new_files, referred_places, with_places
 from sucrose.snapshot.records import record_of
-from sucrose.storage import LocalDirectory, StagedDirectory
+from sucrose.storage import Directory, StagedDirectory
 from sucrose.storage.free_space import check_free_space
 from sucrose.storage.leases import Lease, lease, lease_for_removal
 
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 class _Source:
     """The snapshot that is made whole."""
 
-    storage: LocalDirectory
+    storage: Directory
     metadata: SnapshotMetadata
     index: SnapshotIndex
 
 
 def flatten_snapshot(
-    storage: LocalDirectory,
+    storage: Directory,
     snapshot_path: str,
     target: str | None,
     *,
@@ -58,7 +58,6 @@ def flatten_snapshot(
     engine: Engine,
 ) -> None:
     """Writes the snapshot to `target`, or in its own place; `Snapshot.flatten` says what it raises."""
-    root = os.path.realpath(storage.root)
     metadata, index = load_metadata(storage, snapshot_path, signer)
     if target is None and (index is None or not index.bases):
         return
@@ -67,6 +66,11 @@ def flatten_snapshot(
             f"{snapshot_path} has no index (torchsnapshot wrote it) and refers to nothing: copy its folder",
             path=snapshot_path,
         )
+    source = _Source(storage=storage, metadata=metadata, index=index)
+    if not storage.is_local:
+        _flatten_from_objects(source, target, signer, durable=durable, engine=engine)
+        return
+    root = os.path.realpath(storage.root)
     with ExitStack() as held:
         for base in base_paths(storage, index):
             held.enter_context(_held(base, lease(base)))
@@ -76,8 +80,21 @@ def flatten_snapshot(
             refuse_dependents(root)
         else:
             _check_new(target)
-        source = _Source(storage=storage, metadata=metadata, index=index)
         _flatten(source, target or root, signer, in_place=target is None, durable=durable, engine=engine)
+
+
+def _flatten_from_objects(
+    source: _Source, target: str | None, signer: Signer | None, *, durable: bool, engine: Engine
+) -> None:
+    if target is None:
+        raise UnsupportedError(
+            f"{source.storage.root} lies in an object store, where no snapshot is made whole in its own place: name a "
+            "folder of this machine as target",
+            path=source.storage.root,
+        )
+    check_bases(source.storage, source.index, engine)
+    _check_new(target)
+    _flatten(source, target, signer, in_place=False, durable=durable, engine=engine)
 
 
 def _check_new(target: str) -> None:

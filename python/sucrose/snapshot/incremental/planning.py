@@ -60,6 +60,7 @@ def plan_take(
     compression: Compression | None,
     engine: Engine,
     signer: Signer | None,
+    tag: str = "",
 ) -> TakePlan:
     """Plans a take to `target`. With a base, or where fingerprints are wanted, all of the state is read for them.
 
@@ -69,7 +70,7 @@ def plan_take(
         FileExistsError: the base is what the take would replace.
     """
     if base is None and not fingerprints:
-        files, entries = plan_data_files(captured, options, compression)
+        files, entries = plan_data_files(captured, options, compression, tag)
         return TakePlan(files, entries, captured.dense)
     rows = rows_of_tensors(captured)
     opened = None if base is None else OpenedBase(base, target, engine, signer)

@@ -8,10 +8,10 @@ from contextlib import closing
 
 from sucrose.errors import ConfigError
 from sucrose.formats.signing_keys import SIGNING_KEY, SigningKey, signing_keys_of
+from sucrose.state.background_save import BackgroundSave
+from sucrose.state.copies import private_copy
 from sucrose.state.remote.address import PASSWORD, USERNAME, Address
-from sucrose.state.remote.chunks import private_copy
 from sucrose.state.remote.download import Download
-from sucrose.state.remote.pending import PendingUpload
 from sucrose.state.remote.saved import RemoteStates
 from sucrose.state.remote.session import Session, require_client
 from sucrose.state.remote.signature import record_signer
@@ -74,7 +74,7 @@ class RemoteCheckpoints:
         )
         self._keep_last = keep_last
         self._signer = None if signing_key is None else record_signer(signing_key)
-        self._last: PendingUpload | None = None
+        self._last: BackgroundSave | None = None
         """Whichever save comes next waits for it, so that generations are numbered in the order of their content."""
 
     @classmethod
@@ -111,7 +111,7 @@ class RemoteCheckpoints:
         self._wait_for(self._last)
         self._upload(states)
 
-    def begin_save(self, states: Mapping[str, FrozenState]) -> PendingUpload:
+    def begin_save(self, states: Mapping[str, FrozenState]) -> BackgroundSave:
         """Copies the states in host memory, and sends them in the background."""
         copies = {key: private_copy(state) for key, state in states.items()}
         previous = self._last
@@ -120,7 +120,7 @@ class RemoteCheckpoints:
             self._wait_for(previous)
             self._upload(copies)
 
-        self._last = PendingUpload(upload, self.where)
+        self._last = BackgroundSave(upload, self.where)
         return self._last
 
     def newest(self) -> RemoteStates | None:
@@ -155,7 +155,7 @@ class RemoteCheckpoints:
         return f"anybody could have written the states of {self._address}: set {SIGNING_KEY} in all programs of the job"
 
     @staticmethod
-    def _wait_for(previous: PendingUpload | None) -> None:
+    def _wait_for(previous: BackgroundSave | None) -> None:
         """Its error is told to whoever waits for it."""
         if previous is not None and previous.is_of_this_process():
             previous.wait_ended()

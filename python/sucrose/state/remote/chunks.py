@@ -14,13 +14,9 @@ import torch
 from sucrose.engine.blocks import memory_at
 from sucrose.errors import StorageError
 from sucrose.snapshot.tensors import storage_address
+from sucrose.state.copies import pieces_of
 from sucrose.state.remote.record import CHUNK_NBYTES, StateRecord
 from sucrose.state.values import FrozenState
-
-
-def private_copy(state: FrozenState) -> FrozenState:
-    """The state in host memory that the program cannot change."""
-    return FrozenState(state.pickled, tuple([_host_copy(storage) for storage in state.storages]))
 
 
 def storage_sizes(state: FrozenState) -> list[int]:
@@ -33,7 +29,7 @@ def cut(state: FrozenState) -> Iterator[memoryview]:
     left = len(state.pickled) + sum(storage_sizes(state))
     chunk = memoryview(bytearray(min(CHUNK_NBYTES, left)))
     filled = 0
-    for piece in _pieces(state):
+    for piece in pieces_of(state):
         taken = 0
         while taken < len(piece):
             count = min(len(chunk) - filled, len(piece) - taken)
@@ -103,22 +99,3 @@ class StateBuilder:
 
 def _new_storage(nbytes: int) -> torch.UntypedStorage:
     return torch.UntypedStorage(nbytes)  # type: ignore[no-untyped-call] # as torch has it
-
-
-def _host_copy(storage: torch.UntypedStorage) -> torch.UntypedStorage:
-    copy = storage.clone() if _is_on_host(storage) else storage.cpu()  # type: ignore[no-untyped-call] # likewise
-    assert isinstance(copy, torch.UntypedStorage)
-    return copy
-
-
-def _is_on_host(storage: torch.UntypedStorage) -> bool:
-    return storage.device.type == "cpu"
-
-
-def _pieces(state: FrozenState) -> Iterator[memoryview]:
-    """Pickle and storages; a piece is valid until the next is asked for."""
-    yield memoryview(state.pickled)
-    for storage in state.storages:
-        host = storage if _is_on_host(storage) else _host_copy(storage)
-        if host.nbytes():
-            yield memory_at(storage_address(host), host.nbytes())

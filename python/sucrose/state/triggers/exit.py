@@ -11,6 +11,7 @@ import multiprocessing
 import multiprocessing.util
 
 import sucrose.snapshot.process_end  # noqa: F401 - its handler is registered before ours, and runs after
+from sucrose.state.collective.departures import tell_departure
 from sucrose.state.triggers.last_save import end_process, is_saved_already, save_for_the_last_time
 from sucrose.state.triggers.participants import save_participants
 from sucrose.state.triggers.process import PROCESS
@@ -33,6 +34,8 @@ def _at_exit() -> None:
     try:
         if PROCESS.periodic is not None:
             PROCESS.periodic.stop(_STOP_WITHIN_S)
+        if PROCESS.saver is not None:
+            PROCESS.saver.stop_attending()
         is_saved = save_participants()
         is_saved = (is_saved_already() or save_for_the_last_time()) and is_saved
     except BaseException as error:  # noqa: BLE001 - Ctrl-C again: the program ends now
@@ -40,4 +43,5 @@ def _at_exit() -> None:
         is_saved = False
     if not is_saved:
         PROCESS.exit_status = 1
+    tell_departure()
     end_process()

@@ -12,22 +12,20 @@ What saves itself does so first, see `participants`. Then the states of the grou
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
 import sys
 import threading
 from collections.abc import Collection
-from contextlib import suppress
 from typing import NoReturn
 
 from sucrose.engine import fail_exit
 from sucrose.snapshot.main_thread import main_thread_has_ended
+from sucrose.state.collective.job import ranks_of_job
+from sucrose.state.triggers.last_save_of_ranks import save_with_others
 from sucrose.state.triggers.participants import Participant, save_participants
 from sucrose.state.triggers.process import PROCESS
-from sucrose.state.triggers.reports import report
-
-logger = logging.getLogger(__name__)
+from sucrose.state.triggers.reports import report, tell
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit status that shells give to programs which SIGTERM has ended."""
@@ -41,6 +39,9 @@ class Terminated(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(TERMINATED)
+
+    def __reduce__(self) -> tuple[type[Terminated], tuple[()]]:
+        return Terminated, ()
 
     @property
     def code(self) -> int:  # type: ignore[override]  # an attribute there, which only Python itself sets
@@ -79,7 +80,7 @@ def _nobody_is_in_the_way() -> bool:
     patience_s = min(PROCESS.left_s(), PROCESS.grace_s) / 2
     if saver is None or saver.wait_for_others(patience_s):
         return True
-    _tell(f"SIGTERM: another thread has been looking at the states for {patience_s:.1f} s; they are saved at the exit")
+    tell(f"SIGTERM: another thread has been looking at the states for {patience_s:.1f} s; they are saved at the exit")
     return False
 
 
@@ -101,15 +102,17 @@ def save_for_the_last_time() -> bool:
     if saver.in_flight():
         saves = saver.saves
         left_s = PROCESS.left_s()
-        if not saver.finish(None if left_s == math.inf else left_s):
+        if not saver.finish_before_end(None if left_s == math.inf else left_s):
             report(f"the states are still being saved to {saver.checkpoints.where}, {PROCESS.grace_s} s after SIGTERM")
             return False
         if saver.saves > saves and PROCESS.left_s() < saver.expected_s():
-            _tell("SIGTERM: the save that was in flight is the last one, there is no time for another")
+            tell("SIGTERM: the save that was in flight is the last one, there is no time for another")
             PROCESS.saved_changes = saver.changes
             return True
     if not PROCESS.saves_at_exit:
         return True
+    if ranks_of_job() is not None:
+        return save_with_others(saver)
     return _save() or _save(is_last=True)
 
 
@@ -136,8 +139,3 @@ def end_process() -> None:
     PROCESS.has_ended = True
     if PROCESS.exit_status:
         fail_exit(PROCESS.exit_status)
-
-
-def _tell(message: str) -> None:
-    with suppress(Exception):  # the stream of a log may refuse a signal handler
-        logger.warning(message)

@@ -20,7 +20,8 @@ _POLL_S = 0.02
 class PeriodicSaving:
     """A thread that begins a save when one is due, and no second one before that has ended.
 
-    A save that is due during a pause, or while another save is in flight, begins after that.
+    A save that is due during a pause, or while another save is in flight, begins after that. On several ranks that
+    of rank 0 decides, and the others hear of it; where all ask `should_stop` they save at the same call of that.
     """
 
     def __init__(self, saver: Saver, interval_s: float) -> None:
@@ -55,8 +56,11 @@ class PeriodicSaving:
                 due = now + self._interval_s
 
     def _save_when_possible(self) -> None:
+        collective = self._saver.collective()
+        if collective is not None and collective.ranks.rank > 0:
+            return
         while not self._is_over.is_set():
-            if PROCESS.saves_at_boundaries:
+            if PROCESS.saves_at_boundaries or (collective is not None and PROCESS.asks_to_stop):
                 PROCESS.save_is_due = True
                 return
             if not PROCESS.is_terminating:

@@ -20,3 +20,9 @@ def report(message: str) -> None:
     with suppress(Exception):
         sys.stderr.write(f"sucrose: {message}\n")
         sys.stderr.flush()
+
+
+def tell(message: str) -> None:
+    """A warning in the program's log. Never raises."""
+    with suppress(Exception):  # the stream of a log may refuse a signal handler
+        logger.warning(message)

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from sucrose.state.collective.job import ranks_of_job
 from sucrose.state.triggers.process import PROCESS
 from sucrose.state.triggers.reports import report
 
@@ -20,7 +21,7 @@ def save_soon() -> None:
     saver = PROCESS.saver
     if saver is None or PROCESS.is_ending or PROCESS.is_terminating:
         return
-    if PROCESS.saves_at_boundaries:
+    if PROCESS.saves_at_boundaries or (PROCESS.asks_to_stop and ranks_of_job() is not None):
         PROCESS.save_is_due = True
     elif not saver.paused and not saver.in_flight() and saver.wait_for_others(0):
         _try_begin(saver)
@@ -34,6 +35,16 @@ def save_due() -> None:
     if saver is not None and not saver.paused and not saver.in_flight():
         PROCESS.save_is_due = False
         _try_begin(saver)
+
+
+def save_agreed() -> None:
+    """Begins a save that all ranks begin at this moment, after one that is in flight."""
+    saver = PROCESS.saver
+    if saver is not None:
+        try:
+            saver.begin(unless_paused=True, waits=True, is_agreed=True)
+        except Exception as error:  # noqa: BLE001 - the program goes on
+            report(f"a save of all ranks could not begin: {type(error).__name__}: {error}")
 
 
 def _begin_later(saver: Saver) -> None:

@@ -8,6 +8,7 @@ there is an older blob of that name, which it leaves alone.
 from __future__ import annotations
 
 import base64
+import errno
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, final
@@ -92,14 +93,21 @@ class AzureBackend(Backend):
         page: Page = self._ask(request)
         return page
 
-    def put(self, key: str, data: memoryview) -> None:
+    def put(self, key: str, data: memoryview, *, if_absent: bool = False) -> None:
+        headers = {"x-ms-blob-type": "BlockBlob", **({"If-None-Match": "*"} if if_absent else {})}
+
         async def request(progress: Progress) -> None:
             body: Any = PartBody([data], progress) if data.nbytes else b""
             await self._blob(key)._client.block_blob.upload(  # noqa: SLF001  # the public call splits into blocks
-                content_length=data.nbytes, body=body, headers={"x-ms-blob-type": "BlockBlob"}, **self._limits
+                content_length=data.nbytes, body=body, headers=headers, **self._limits
             )
 
-        self._loop.transfer(request)
+        try:
+            self._loop.transfer(request)
+        except Exception as error:
+            if not if_absent or getattr(error, "status_code", None) not in _TAKEN:
+                raise
+            raise FileExistsError(errno.EEXIST, "there is a blob of that name", key) from error
 
     def begin(self, key: str) -> str:
         return uuid.uuid4().hex

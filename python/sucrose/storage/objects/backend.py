@@ -75,8 +75,12 @@ class Backend(ABC):
         """Objects whose keys begin with `prefix`; with `by_folder` those with another ``/`` come as folders."""
 
     @abstractmethod
-    def put(self, key: str, data: memoryview) -> None:
-        """Writes an object at once, whole or not at all."""
+    def put(self, key: str, data: memoryview, *, if_absent: bool = False) -> None:
+        """Writes an object at once, whole or not at all.
+
+        With `if_absent` an object that is there stays and is a FileExistsError, decided by the store in the same
+        instant; a store that cannot do that writes.
+        """
 
     @abstractmethod
     def begin(self, key: str) -> str:

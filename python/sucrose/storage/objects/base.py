@@ -4,7 +4,8 @@
 2. A file is there as a whole or not at all: what `put` or `Upload.complete` has not finished shows to no reader.
 3. There is no rename. Whoever writes several files that belong together puts one of them last, and readers begin with
    that one.
-4. Calls come from several threads at once. Each returns, or raises, only when nothing touches its buffers any more.
+4. Calls come from several threads at once. Each returns, or raises, only when nothing touches its buffers any more,
+   and keeps no view of them, not even in the frames of an error that it has got over.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from sucrose.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -125,15 +128,29 @@ class Storage(ABC):
         url: without a slash at its end and without credentials.
         limits: of the parts of uploads.
         is_read_only: whether every call that would write raises `ReadOnlyStorageError`.
+        concurrency: requests that it makes at a time; more threads would wait for one another.
     """
 
     url: str
     limits: PartLimits
     is_read_only: bool
+    concurrency: int = 16
 
     @abstractmethod
     def within(self, folder: str) -> Storage:
         """The files below a folder of this one; shares its connections, and is closed with it."""
+
+    def beside(self, folder: str) -> Storage:
+        """The files below another folder of the same bucket; shares this one's connections, and is closed with it.
+
+        Args:
+            folder: from this one: ``../step_100``.
+
+        Raises:
+            CorruptionError: it leads out of the bucket.
+            UnsupportedError: this kind of storage sees nothing but its own folder.
+        """
+        raise UnsupportedError(f"{self.url}: this storage does not reach {folder!r}", path=self.url)
 
     @abstractmethod
     def read(self, name: str, max_nbytes: int | None = None) -> bytes:
@@ -184,10 +201,17 @@ class Storage(ABC):
         """Names of the folders that lie directly in `folder` and hold a file, without those in them."""
 
     @abstractmethod
-    def put(self, name: str, data: Bytes) -> None:
-        """Writes a file; one of that name is replaced.
+    def put(self, name: str, data: Bytes, *, if_absent: bool = False) -> None:
+        """Writes a file; one of that name is replaced, unless it is to be written only where there is none.
+
+        Args:
+            name: of the file.
+            data: its bytes.
+            if_absent: whether a file of that name is an error, and stays. Of several writers at once one succeeds,
+                where the store can decide that (S3, Google, Azure, memory); others are looked at first.
 
         Raises:
+            ObjectExistsError: there is one. It is a `FileExistsError`.
             StorageError: it could not be written.
         """
 

@@ -11,6 +11,9 @@ from typing import Any, TypeVar, final
 
 from sucrose.errors import ForkError
 from sucrose.storage.objects.failures import StalledError
+from sucrose.storage.objects.gate import Gate
+from sucrose.storage.objects.giving_up import check, current, next_look_s
+from sucrose.storage.objects.lasting_executor import LastingExecutor
 
 T = TypeVar("T")
 
@@ -38,6 +41,7 @@ class EventLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, stall_timeout_s: float, answer_timeout_s: float) -> None:
         self._loop = loop
+        loop.call_soon_threadsafe(loop.set_default_executor, LastingExecutor())
         self._pid = os.getpid()
         self._stall_timeout_s = stall_timeout_s
         self._answer_timeout_s = answer_timeout_s
@@ -49,7 +53,7 @@ class EventLoop:
             StalledError: it did not for `stall_timeout_s`.
         """
         progress = Progress()
-        return self._run(self._watched(request(progress), progress, self._stall_timeout_s))
+        return self._run(self._watched(request(progress), progress, self._stall_timeout_s, current()))
 
     def ask(self, request: Awaitable[T]) -> T:
         """Runs a request without a transfer.
@@ -57,12 +61,15 @@ class EventLoop:
         Raises:
             StalledError: there was no answer within `answer_timeout_s`.
         """
-        return self._run(self._watched(request, Progress(), self._answer_timeout_s))
+        return self._run(self._watched(request, Progress(), self._answer_timeout_s, current()))
 
-    async def _watched(self, request: Awaitable[T], progress: Progress, timeout_s: float) -> T:
+    async def _watched(
+        self, request: Awaitable[T], progress: Progress, timeout_s: float, given_up: threading.Event | None
+    ) -> T:
         task = asyncio.ensure_future(request)
         try:
             while not task.done():
+                check(given_up)
                 left_s = progress.moved_at + timeout_s - time.monotonic()
                 if left_s <= 0:
                     raise StalledError(
@@ -70,7 +77,7 @@ class EventLoop:
                         if progress.nbytes
                         else f"no answer within {timeout_s:g} s"
                     )
-                await asyncio.wait({task}, timeout=left_s)
+                await asyncio.wait({task}, timeout=next_look_s(given_up, left_s))
         finally:
             if not task.done():
                 task.cancel()
@@ -89,11 +96,11 @@ class EventLoop:
                 f"again in process {os.getpid()}"
             )
         tasks: list[asyncio.Task[T]] = []
-        is_over = threading.Event()
+        is_over = Gate()
 
         def start() -> None:
             tasks.append(self._loop.create_task(request))
-            tasks[0].add_done_callback(lambda _: is_over.set())
+            tasks[0].add_done_callback(lambda _: is_over.open())
 
         try:
             self._loop.call_soon_threadsafe(start)

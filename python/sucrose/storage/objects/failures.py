@@ -13,6 +13,7 @@ from typing import Any
 
 from sucrose.errors import (
     AccessDeniedError,
+    ObjectExistsError,
     ObjectNotFoundError,
     StorageError,
     StorageTimeoutError,
@@ -24,6 +25,7 @@ _MAX_SAID = 300
 _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 _PASSING_CODES = frozenset(
     {
+        "ConditionalRequestConflict",
         "InternalError",
         "OperationAborted",
         "OperationTimedOut",
@@ -147,6 +149,7 @@ def storage_error(
     message = f"{doing} {url} failed{times}: {failure.said}. {_what_to_do(failure, attempts)}"
     kinds: dict[int, type[StorageError]] = {
         errno.ENOENT: ObjectNotFoundError,
+        errno.EEXIST: ObjectExistsError,
         errno.EACCES: AccessDeniedError,
         errno.ETIMEDOUT: StorageTimeoutError,
     }
@@ -156,6 +159,7 @@ def storage_error(
 def _what_to_do(failure: Failure, attempts: int) -> str:
     again = "try again later" if attempts > 1 else "try again"
     advice = {
+        errno.EEXIST: "Choose another name",
         errno.ENOENT: "See whether the URL is right: its bucket, its path and the storage's endpoint",
         errno.EACCES: "See whether there are credentials, in storage_options or the environment, and what they allow",
         errno.ETIMEDOUT: f"See whether the endpoint can be reached and is overloaded, and {again}",
@@ -178,6 +182,8 @@ def _meaning(  # noqa: PLR0911  # a list of cases, the most certain ones first
     names = set(_class_names(error))
     if isinstance(error, SucroseError):
         return getattr(error, "errno", None) or errno.EIO, False
+    if isinstance(error, FileExistsError):
+        return errno.EEXIST, False
     if code in _MISSING_CODES or status in (404, 410) or isinstance(error, _NO_FILE):
         return errno.ENOENT, False
     if code in _THROTTLING or status in (429, 503):

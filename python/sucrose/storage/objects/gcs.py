@@ -113,15 +113,20 @@ class GcsBackend(Backend):
             next_token=answer.get("nextPageToken"),
         )
 
-    def put(self, key: str, data: memoryview) -> None:
-        self._send(key, [data] if data.nbytes else [])
+    def put(self, key: str, data: memoryview, *, if_absent: bool = False) -> None:
+        try:
+            self._send(key, [data] if data.nbytes else [], {"ifGenerationMatch": "0"} if if_absent else {})
+        except GcsStatusError as error:
+            if not if_absent or error.status != 412:
+                raise
+            raise FileExistsError(errno.EEXIST, "there is an object of that name", key) from error
 
     def begin(self, key: str) -> str:
         return uuid.uuid4().hex
 
     def put_part(self, key: str, upload_id: str, number: int, data: Sequence[memoryview]) -> str:
         part = _part(key, upload_id, f"{number:05d}")
-        self._send(part, data)
+        self._send(part, data, {})
         return part
 
     def complete(self, key: str, upload_id: str, tags: Sequence[str]) -> None:
@@ -191,7 +196,7 @@ class GcsBackend(Backend):
             )
         )
 
-    def _send(self, key: str, data: Sequence[memoryview]) -> None:
+    def _send(self, key: str, data: Sequence[memoryview], condition: Mapping[str, str]) -> None:
         async def request(progress: Progress) -> None:
             body = PartBody(data, progress)
             await self._request(
@@ -199,7 +204,7 @@ class GcsBackend(Backend):
                 f"upload/storage/v1/b/{self._bucket}/o",
                 data=body if len(body) else b"",
                 headers={"Content-Length": str(len(body)), "Content-Type": "application/octet-stream"},
-                params={"uploadType": "media", "name": key},
+                params={"uploadType": "media", "name": key, **condition},
             )
 
         self._loop.transfer(request)

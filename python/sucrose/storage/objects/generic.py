@@ -78,7 +78,7 @@ class FsspecBackend(Backend):
         folders = [f"{key}/" for key in sorted(keys) if keys[key]["type"] == "directory" and key.startswith(prefix)]
         return Page(objects=objects, folders=folders)
 
-    def put(self, key: str, data: memoryview) -> None:
+    def put(self, key: str, data: memoryview, *, if_absent: bool = False) -> None:
         upload_id = self.begin(key)
         try:
             if data.nbytes:

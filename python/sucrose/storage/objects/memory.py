@@ -68,9 +68,11 @@ class MemoryBackend(Backend):
             next_token=some[-1] if begin + _PAGE < len(names) else None,
         )
 
-    def put(self, key: str, data: memoryview) -> None:
+    def put(self, key: str, data: memoryview, *, if_absent: bool = False) -> None:
         copy = bytes(data)
         with self._lock:
+            if if_absent and key in self._objects:
+                raise FileExistsError(17, "there is an object of that name", key)
             self._objects[key] = copy, _now()
 
     def begin(self, key: str) -> str:

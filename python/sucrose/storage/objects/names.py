@@ -27,6 +27,26 @@ def key_of(url: str, prefix: str, name: str) -> str:
     return prefix + name
 
 
+def prefix_beside(url: str, prefix: str, folder: str) -> str:
+    """The prefix of another folder of the same bucket, without a ``/`` at its end.
+
+    Args:
+        url: of the storage, for the message.
+        prefix: of its keys, with a ``/`` at its end unless it is empty.
+        folder: from there: ``../step_100``.
+
+    Raises:
+        CorruptionError: it leads out of the bucket.
+    """
+    above, down = prefix.split("/")[:-1], folder.split("/")
+    while down[0] == ".." and above:
+        above.pop()
+        del down[0]
+        if not down:
+            break
+    return key_of(url, "".join(f"{segment}/" for segment in above), "/".join(down))
+
+
 def is_hidden(key: str) -> bool:
     """Whether it is that of a part."""
     return f"/{HIDDEN_PARTS}/" in f"/{key}"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import datetime
 import errno
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar, final
 
-from sucrose.errors import CorruptionError, ObjectNotFoundError, ReadOnlyStorageError, StorageError
+from sucrose.errors import CorruptionError, ObjectExistsError, ObjectNotFoundError, ReadOnlyStorageError, StorageError
 from sucrose.storage.objects.backend import Backend, Page
 from sucrose.storage.objects.base import AbandonedUpload, Bytes, Storage, StoredFile
-from sucrose.storage.objects.names import is_hidden, key_of
+from sucrose.storage.objects.names import is_hidden, key_of, prefix_beside
 from sucrose.storage.objects.object_upload import ObjectUpload
 from sucrose.storage.objects.options import StorageOptions
 from sucrose.storage.objects.pieces import pieces_of
 from sucrose.storage.objects.retries import call_with_retries
+from sucrose.storage.objects.slots import Slots
 
 T = TypeVar("T")
 _DELETED_AT_ONCE = 1000
@@ -41,19 +41,24 @@ class ObjectStorage(Storage):
         prefix: str,
         options: StorageOptions,
         *,
-        requests: threading.BoundedSemaphore | None = None,
+        requests: Slots | None = None,
     ) -> None:
         self.backend = backend
         self.options = options
+        self.concurrency = options.concurrency
         self.limits = backend.limits
         self.is_read_only = backend.is_read_only
         self.url = f"{base_url}/{prefix}" if prefix else base_url
         self._base_url = base_url
         self._prefix = f"{prefix}/" if prefix else ""
-        self._requests = requests or threading.BoundedSemaphore(options.concurrency)
+        self._requests = requests or Slots(options.concurrency)
 
     def within(self, folder: str) -> ObjectStorage:
         prefix = key_of(self.url, self._prefix, folder)
+        return ObjectStorage(self.backend, self._base_url, prefix, self.options, requests=self._requests)
+
+    def beside(self, folder: str) -> ObjectStorage:
+        prefix = prefix_beside(self.url, self._prefix, folder)
         return ObjectStorage(self.backend, self._base_url, prefix, self.options, requests=self._requests)
 
     def read(self, name: str, max_nbytes: int | None = None) -> bytes:
@@ -65,14 +70,16 @@ class ObjectStorage(Storage):
         return data
 
     def read_into(self, name: str, offset: int, into: memoryview) -> None:
-        key, flat = self._key(name), into.cast("B") if into.nbytes else into
+        key = self._key(name)
         if not into.nbytes:
             return
-        found = self.call("reading", key, lambda _: self.backend.fetch_into(key, offset, flat))
-        if found != flat.nbytes:
+        # Attempts that have failed live on in the frames of their errors until these are collected: without the memory.
+        with into.cast("B") as flat:
+            found = self.call("reading", key, lambda _: self.backend.fetch_into(key, offset, flat))
+        if found != into.nbytes:
             url = self.url_of(key)
             raise CorruptionError(
-                f"{url} has {offset + found} bytes or fewer, expected {offset + flat.nbytes}: it is cut short, or not "
+                f"{url} has {offset + found} bytes or fewer, expected {offset + into.nbytes}: it is cut short, or not "
                 "the file that was written",
                 path=url,
                 offset=offset + found,
@@ -106,13 +113,18 @@ class ObjectStorage(Storage):
                 if name and not is_hidden(key):
                     yield name
 
-    def put(self, name: str, data: Bytes) -> None:
+    def put(self, name: str, data: Bytes, *, if_absent: bool = False) -> None:
         key = self._writable_key(name)
         pieces = pieces_of(data)
-        if pieces and pieces[0].nbytes > self.limits.max_nbytes:
-            self._put_in_parts(name, pieces[0])
-            return
-        self.call("writing", key, lambda _: self.backend.put(key, pieces[0] if pieces else memoryview(b"")))
+        whole = pieces[0] if pieces else memoryview(b"")
+        if if_absent and self.exists(name):  # not every store knows of such requests
+            raise self._taken(key)
+        if whole.nbytes > self.limits.max_nbytes:
+            self._put_in_parts(name, whole)
+        elif if_absent:
+            self.call("writing", key, lambda attempt: self._put_if_absent(key, whole, attempt))
+        else:
+            self.call("writing", key, lambda _: self.backend.put(key, whole))
 
     def upload(self, name: str, nbytes: int | None = None) -> ObjectUpload:
         return ObjectUpload(self, self._writable_key(name), nbytes)
@@ -188,6 +200,18 @@ class ObjectStorage(Storage):
                 url = self.url_of(start)
                 raise StorageError(errno.EPROTO, f"listing {url}: the store repeats a page for ever", url, path=url)
             token = page.next_token
+
+    def _put_if_absent(self, key: str, data: memoryview, attempt: int) -> None:
+        try:
+            self.backend.put(key, data, if_absent=True)
+        except FileExistsError:
+            # The answer to an earlier attempt may have been lost, and it be that one's file.
+            if attempt == 1 or self.backend.fetch(key, data.nbytes) != data:
+                raise self._taken(key) from None
+
+    def _taken(self, key: str) -> ObjectExistsError:
+        url = self.url_of(key)
+        return ObjectExistsError(errno.EEXIST, f"{url} is there already", url, path=url)
 
     def _put_in_parts(self, name: str, data: memoryview) -> None:
         with self.upload(name, data.nbytes) as upload:

@@ -26,6 +26,7 @@ class StorageOptions:
         connect_timeout_s: for a connection to be made.
         stall_timeout_s: a transfer of which no byte has moved for so long is given up and tried again.
         answer_timeout_s: for the answer to a request without a transfer.
+        abandoned_after_s: what a take has left that never came to its commit is removed when it is so old.
         client: everything else: arguments of the client, such as s3fs's ``key`` and ``secret``. Never shown, as
             there are credentials among them.
     """
@@ -39,6 +40,7 @@ class StorageOptions:
     connect_timeout_s: float = 10.0
     stall_timeout_s: float = 60.0
     answer_timeout_s: float = 120.0
+    abandoned_after_s: float = 86_400.0
     client: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod

@@ -73,6 +73,12 @@ def register_storage(scheme: str, opener: Opener) -> None:
         _registered[scheme] = opener
 
 
+def registered_opener(scheme: str) -> Opener | None:
+    """What `register_storage` was given for a scheme."""
+    with _lock:
+        return _registered.get(scheme)
+
+
 def _opener(scheme: str) -> Opener:
     with _lock:
         if scheme in _registered:

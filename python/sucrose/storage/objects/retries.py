@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sucrose.storage.objects.failures import Failure, examine, storage_error
+from sucrose.storage.objects.giving_up import pause
 from sucrose.storage.objects.options import StorageOptions
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def call_with_retries(
                 raise storage_error(failure, error, doing, url, attempts=attempt, elapsed_s=elapsed_s) from error
             pause_s = pause_before(attempt + 1, failure, options)
             logger.info("%s %s failed, attempt %d of %d: %s", doing, url, attempt, options.attempts, failure.said)
-        time.sleep(pause_s)
+        pause(pause_s)
         attempt += 1
 
 

@@ -92,12 +92,22 @@ class S3Backend(Backend):
             next_token=answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
         )
 
-    def put(self, key: str, data: memoryview) -> None:
+    def put(self, key: str, data: memoryview, *, if_absent: bool = False) -> None:
+        condition = {"IfNoneMatch": "*"} if if_absent else {}  # s3fs leaves it out where botocore is too old for it
+
         async def request(progress: Progress) -> None:
             body = PartBody([data], progress) if data.nbytes else b""
-            await self._call("put_object", Key=key, Body=body, ContentLength=data.nbytes)
+            await self._call("put_object", Key=key, Body=body, ContentLength=data.nbytes, **condition)
 
-        self._loop.transfer(request)
+        try:
+            self._loop.transfer(request)
+        except Exception as error:
+            code = _code(error)
+            if if_absent and code in ("PreconditionFailed", "412"):
+                raise FileExistsError(errno.EEXIST, "there is an object of that name", key) from error
+            if not if_absent or code not in ("NotImplemented", "501"):
+                raise
+            self.put(key, data)
 
     def begin(self, key: str) -> str:
         return str(self._ask("create_multipart_upload", Key=key)["UploadId"])
@@ -171,6 +181,7 @@ def open_url(url: str, options: StorageOptions) -> ObjectStorage:
 def client_arguments(options: StorageOptions, environ: Mapping[str, str]) -> dict[str, Any]:
     """What s3fs is called with: ours, and what users have given, which goes before."""
     given = dict(options.client)
+    given_config = dict(given.pop("config_kwargs", {}))
     config = {
         "connect_timeout": options.connect_timeout_s,
         "read_timeout": options.answer_timeout_s,
@@ -178,10 +189,25 @@ def client_arguments(options: StorageOptions, environ: Mapping[str, str]) -> dic
         "retries": {"total_max_attempts": 1},  # they are ours
         # Every chunk has a digest of ours, and TLS or the signature covers the way.
         **{name: "when_required" for name, variable in _CHECKSUMS.items() if variable not in environ},
-        **given.pop("config_kwargs", {}),
+        **given_config,
     }
+    if _is_encrypted(options, environ):
+        config["s3"] = {"payload_signing_enabled": False, **given_config.get("s3", {})}
     endpoint = {"endpoint_url": options.endpoint} if options.endpoint else {}
     return {"config_kwargs": config, "use_listings_cache": False, **endpoint, **given}
+
+
+def _is_encrypted(options: StorageOptions, environ: Mapping[str, str]) -> bool:
+    """Whether requests go through TLS. Without it a signature covers the bytes of parts, which takes time to make."""
+    client = options.client
+    endpoint = (
+        client.get("endpoint_url")
+        or (client.get("client_kwargs") or {}).get("endpoint_url")
+        or options.endpoint
+        or environ.get("AWS_ENDPOINT_URL_S3")
+        or environ.get("AWS_ENDPOINT_URL")
+    )
+    return str(endpoint or "https://").startswith("https://") and client.get("use_ssl", True)
 
 
 async def _receive(response: Any, take: Callable[[bytes], object], at_most: int | None, progress: Progress) -> None:

@@ -17,19 +17,19 @@ from sucrose.snapshot.thread_start import start_thread
 _LOOK_AGAIN_S = 0.1
 
 
-class PendingUpload:
+class BackgroundSave:
     """Implements `PendingSave`. Thread-safe, also for signal handlers: nothing here waits for a lock of another.
 
     The thread is no daemon: Python waits for it at the end of the program. Where that has come already
     the save is over when the constructor returns.
 
     Args:
-        upload: does the work, and raises what has failed.
+        work: saves, and raises what has failed.
         where: for messages.
     """
 
-    def __init__(self, upload: Callable[[], object], where: str) -> None:
-        self._upload: Callable[[], object] | None = upload
+    def __init__(self, work: Callable[[], object], where: str) -> None:
+        self._work: Callable[[], object] | None = work
         self._where = where
         self._pid = os.getpid()
         self._began = time.monotonic()
@@ -38,7 +38,7 @@ class PendingUpload:
         self._has_ended = False
         self._waiters: deque[threading.Lock] = deque()
         """Held locks of threads that wait for the end."""
-        if main_thread_has_ended() or not start_thread(self._run, "sucrose-upload"):
+        if main_thread_has_ended() or not start_thread(self._run, "sucrose-save"):
             self._run()
 
     def done(self) -> bool:
@@ -59,7 +59,7 @@ class PendingUpload:
             Exception: what it has failed with; every call raises it anew.
         """
         if not self.wait_ended(timeout_s):
-            raise TimeoutError(f"the states of {self._where} are still being sent after {timeout_s} s")
+            raise TimeoutError(f"the states of {self._where} are still being saved after {timeout_s} s")
         if self._error is not None:
             raise self._error.with_traceback(None)
 
@@ -85,14 +85,14 @@ class PendingUpload:
         return os.getpid() == self._pid
 
     def _run(self) -> None:
-        upload = self._upload
-        assert upload is not None
+        work = self._work
+        assert work is not None
         try:
-            upload()
+            work()
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
             self._error = error.with_traceback(None)
         finally:
-            self._upload = None  # and with it the copies of the states
+            self._work = None  # and with it the copies of the states
             self._took_s = time.monotonic() - self._began
             self._has_ended = True
             for waiter in self._waiters.copy():
@@ -102,6 +102,6 @@ class PendingUpload:
     def _check_process(self) -> None:
         if not self.is_of_this_process():
             raise ForkError(
-                f"the states of {self._where} are being sent by process {self._pid}, and cannot be waited for in its "
+                f"the states of {self._where} are being saved by process {self._pid}, and cannot be waited for in its "
                 f"forked child {os.getpid()}: do that in the parent"
             )

@@ -1,0 +1,1 @@
+"""Between the engine's relays and object stores: who carries the bytes."""
