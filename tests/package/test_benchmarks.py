@@ -8,14 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from benchmarks.contenders import Role
+from benchmarks.loop import STEPS_AFTER, STEPS_BEFORE, LoopTrace, run_loop
+from benchmarks.records import Cell, Line, Operation
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the installed package
-
-from benchmarks.contenders import Role  # noqa: E402
-from benchmarks.loop import STEPS_AFTER, STEPS_BEFORE, LoopTrace, run_loop  # noqa: E402
-from benchmarks.records import Cell, Line, Operation  # noqa: E402
-
 PEERS = {"torch.save", "safetensors", "DCP", "torchsnapshot", "torch-checkpointing"}
 
 

@@ -160,7 +160,7 @@ def test_a_page_of_a_listing_that_fails_is_asked_for_again(proxy: FaultyProxy, o
 
 
 def test_a_store_that_is_not_there_is_an_error_that_names_its_endpoint(s3_server: S3Server) -> None:
-    from loopback_server import free_ports
+    from benchmarks.object_server import free_ports
 
     endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
     options = s3_server.storage_options(endpoint=endpoint, attempts=2, backoff_s=0.01)

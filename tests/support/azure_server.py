@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from loopback_server import LoopbackServer, free_ports, is_listening, unavailable
+from benchmarks.object_server import free_ports
+from loopback_server import LoopbackServer, is_listening, unavailable
 
 ACCOUNT = "tests"
 KEY = "c2VjcmV0IG9mIHRoZSB0ZXN0cw=="

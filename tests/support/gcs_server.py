@@ -9,7 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from loopback_server import LoopbackServer, free_ports, is_listening, unavailable
+from benchmarks.object_server import free_ports
+from loopback_server import LoopbackServer, is_listening, unavailable
 
 BUCKET = "bucket"
 

@@ -17,16 +17,6 @@ if TYPE_CHECKING:
 _START_S = 60
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [listener.getsockname()[1] for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()
-
-
 class LoopbackServer:
     """A program that serves until `close`; the test is skipped with its last words where it cannot start."""
 
