@@ -57,7 +57,13 @@ class SucroseError(Exception):
 
 
 class StorageError(SucroseError, OSError):
-    """A storage operation failed; `errno` and `strerror` are those of the system call."""
+    """A storage operation failed; `errno` and `strerror` are those of the system call.
+
+    Attributes:
+        attempts: requests that an object store was sent; what became of those before the last nobody may know.
+    """
+
+    attempts: int = 1
 
 
 class NotDurableError(StorageError):

@@ -16,9 +16,7 @@ def end_without_closing(rank: int, world_size: int, folder: str, name: str, fail
     import torch
 
     import sucrose
-    import sucrose.scenarios.saving as saving
 
-    saving._MEET_WITHIN_S = 1.0
     ssc = sucrose.scenario(folder, name)
     value = torch.nn.Linear(2, 2)
     for number in (1, 2, 3):
@@ -51,7 +49,7 @@ def test_where_a_rank_is_elsewhere_at_the_exit_nothing_is_written_and_the_log_sa
         tmp_path,
         arguments=[str(folder), "other", True],
         store="torchrun",
-        environment={"SUCROSE_RANK_TIMEOUT_S": "2"},
+        environment={"SUCROSE_RANK_TIMEOUT_S": "2", "SUCROSE_LAST_SAVE_WAIT_S": "1"},
     )
     assert (first.status, first.value) == (0, 3)
     assert "epoch 3 is not saved" in first.stderr

@@ -148,9 +148,12 @@ def test_ctrl_c_during_the_last_save_ends_the_program_at_once(tmp_path: Path, fi
 def test_a_forked_child_saves_nothing_and_dies_as_others_do(
     tmp_path: Path, way_out: str, status: int, fork: str
 ) -> None:
+    # With another thread that waits for the interpreter's lock, a child that C code forks hangs inside CPython.
     code = f"""
-import ctypes
+import ctypes, threading
 group.save()
+while any(thread.name == "sucrose-collect" for thread in threading.enumerate()):
+    time.sleep(0.01)
 child = {fork}()
 if child == 0:
     progress["step"] = -1

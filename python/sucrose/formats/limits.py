@@ -9,8 +9,9 @@ from __future__ import annotations
 
 # --- snapshots --------------------------------------------------------------------------------------------------------
 
-MAX_METADATA_NBYTES = 512 << 20
-"""Of `.snapshot_metadata`: some 200 bytes for each tensor, so 2.5 million of them. Parsed it takes ten times that."""
+MAX_METADATA_NBYTES = 1 << 30
+"""Of `.snapshot_metadata`: some 250 bytes for each tensor or shard, so 4 million of them, which is 2,000 tensors spread
+over 2,048 ranks. Parsed it takes ten times that."""
 
 MAX_YAML_NBYTES = 64 << 20
 """Of metadata in YAML, as older releases of torchsnapshot wrote it: a node takes 100 times the memory of its text."""

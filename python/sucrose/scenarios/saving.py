@@ -20,15 +20,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sucrose.errors import RankError
+from sucrose.options import current_options
 from sucrose.scenarios.checkpoints import CheckpointFolder, HeldEpoch
 from sucrose.scenarios.ranks import RunRanks, Together, any_rank, rank, shown_alive
 from sucrose.scenarios.record import Record
 from sucrose.scenarios.replicated import Replicated
 
 logger = logging.getLogger(__name__)
-
-_MEET_WITHIN_S = 10.0
-"""At the exit: less than what torchrun leaves between SIGTERM and SIGKILL."""
 
 
 class EpochSaving:
@@ -154,7 +152,8 @@ class EpochSaving:
             if together is not None:
                 self._write_held(contents, record, together)
             else:
-                with self._ranks.before_the_end(f"leaving after epoch {record.epoch}", _MEET_WITHIN_S) as meeting:
+                limit_s = current_options().last_save_wait_s
+                with self._ranks.before_the_end(f"leaving after epoch {record.epoch}", limit_s) as meeting:
                     meeting.exchange.agree("all hold the epoch")
                     self._write_held(contents, record, meeting)
         except RankError as error:

@@ -88,7 +88,7 @@ def load_stored_object(
     try:
         # Before anything is read: somebody may have put a file there that fits into no memory.
         is_changed = index is not None and (record is None or storage.size(location) != record.nbytes)
-        data = b"" if is_changed else storage.read(location)
+        data = b"" if is_changed else storage.read(location, None if record is None else record.nbytes)
     except FileNotFoundError as error:
         raise CorruptionError(f"{path} is missing; it has {key!r}", path=path, key=key) from error
     if is_changed or (index is not None and record != record_of(data, get_engine(), index.digest)):

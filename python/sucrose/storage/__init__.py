@@ -6,6 +6,7 @@ Paths without a scheme and ``fs://`` paths are local, all other URLs are those o
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 _LOCAL_SCHEMES = ("fs", "file")
+_BROKEN_URL = re.compile(r"(?:s3a?|gs|gcs|az|abfss?|hf|memory):/(?!/)")
+"""What `pathlib` makes of a URL. It would be a folder on this machine's disk, and nobody notice."""
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
@@ -40,11 +43,17 @@ def local_path(path: str | os.PathLike[str]) -> str:
     """The file-system path that `path` means.
 
     Raises:
-        ConfigError: it is a URL of an object store, or of nothing.
+        ConfigError: it is a URL of an object store, or of nothing, or was one before a slash was lost.
     """
     path = os.fspath(path)
     scheme, separator, rest = path.partition("://")
     if not separator:
+        if _BROKEN_URL.match(path):
+            raise ConfigError(
+                f"{path!r} has one slash behind {path.partition(':')[0]}: and would be a local folder. Give URLs as "
+                "strings: pathlib.Path drops the other slash",
+                path=path,
+            )
         return path
     if scheme in _LOCAL_SCHEMES:
         return rest
@@ -57,7 +66,7 @@ def location_of(path: str | os.PathLike[str]) -> str:
     """One spelling of a place: an absolute local path, or the URL without a slash at its end and without credentials.
 
     Raises:
-        ConfigError: it is a URL of nothing.
+        ConfigError: it is a URL of nothing, or was one before a slash was lost.
     """
     if not is_url(path):
         return os.path.abspath(local_path(path))

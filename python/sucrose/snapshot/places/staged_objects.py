@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, final
 
-from sucrose.errors import StorageError
+from sucrose.errors import CorruptionError, StorageError
 from sucrose.formats.index import index_names
 from sucrose.formats.limits import MAX_METADATA_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CLEAR_REFUSALS = frozenset(
-    {errno.EEXIST, errno.EACCES, errno.EBUSY, errno.ENOENT, errno.ENOSPC, errno.EPROTO, errno.EROFS}
-)
-"""The store has answered, and not done it."""
+_CLEAR_REFUSALS = frozenset({errno.EACCES, errno.ENOENT, errno.ENOSPC, errno.EPROTO, errno.EROFS})
+"""The store has answered, and not done it: this time."""
 
 
 @final
@@ -98,20 +96,25 @@ class StagedObjects(ObjectsPlace, StagedPlace):
         try:
             self._storage.put(METADATA_FILE, metadata, if_absent=not overwrite)
         except StorageError as error:
+            is_there = self._is_there(metadata)
             if error.errno == errno.EEXIST:
-                if not self._is_there(metadata):  # else index and signature are that one's, too
-                    self._is_over = False
+                self._is_over = is_there is not False  # index and signature may be that one's, too
                 raise taken(self.target) from error
-            if self._is_there(metadata):
+            if is_there:
                 logger.info("%s is committed, though the store's answer was lost: %s", self.target, error)
                 return
-            self._is_over = error.errno not in _CLEAR_REFUSALS
+            # An attempt before may have reached the store, whatever was said to the last one.
+            is_refused = error.errno in _CLEAR_REFUSALS and error.attempts == 1
+            self._is_over = not (is_refused and is_there is False)
             if self._is_over:
                 logger.warning("%s: nobody knows whether it will still be committed; its files stay", self.target)
             raise
 
-    def _is_there(self, metadata: bytes) -> bool:
+    def _is_there(self, metadata: bytes) -> bool | None:
+        """Whether this is the commit record; None where the store does not say."""
         try:
             return self._storage.read(METADATA_FILE, MAX_METADATA_NBYTES) == metadata
-        except Exception:  # noqa: BLE001 - the error that led here is raised
+        except (FileNotFoundError, CorruptionError):
             return False
+        except Exception:  # noqa: BLE001 - the error that led here is raised
+            return None

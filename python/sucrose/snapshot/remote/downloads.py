@@ -13,14 +13,17 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from sucrose.engine import CHUNK_NBYTES
 from sucrose.engine.relay import stop_at_exit
 from sucrose.errors import StorageError
+from sucrose.snapshot.remote.frames import forget_frames
 from sucrose.snapshot.thread_start import start_thread
 from sucrose.storage.objects.giving_up import given_up_on
 
@@ -32,6 +35,7 @@ Fetch: TypeAlias = Callable[[int, memoryview], object]
 """(offset in the file, memory to be filled); raises what has failed."""
 
 _LEAVE_WITHIN_S = 5.0  # at the end of the program: a request through fsspec's plain interface cannot be given up
+_LOOK_AGAIN_S = 0.01
 
 
 class _Read:
@@ -79,7 +83,8 @@ class DownloadTicket:
 
     def __init__(self, read: _Read) -> None:
         self._read = read
-        weakref.finalize(self, read.cancel).atexit = False
+        self._dropped = weakref.finalize(self, read.cancel)
+        self._dropped.atexit = False
 
     def progress(self) -> tuple[int, int]:
         """Bytes done and bytes in all."""
@@ -99,7 +104,9 @@ class DownloadTicket:
             TimeoutError: not finished within `timeout_s`.
         """
         try:
-            return self._read.ticket.wait(timeout_s)
+            result = self._read.ticket.wait(timeout_s)
+            self._dropped.detach()  # Ctrl-C in a finalizer is lost
+            return result
         except OSError as error:
             is_late = isinstance(error, TimeoutError) and error.errno is None
             if is_late or self._read.error is None:
@@ -116,9 +123,10 @@ class Downloads:
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
-        self._changed = threading.Condition()
         self._reads: deque[_Read] = deque()  # of which more may be wanted, the oldest first
         self._under_way: weakref.WeakSet[_Read] = weakref.WeakSet()
+        # Of the threads that fetch alone: Ctrl-C, or a signal handler that reads, may come anywhere in the others.
+        self._lock = threading.Lock()
         self._threads = 0
         stop_at_exit(self)
 
@@ -135,11 +143,9 @@ class Downloads:
         read = _Read(ticket, fetch)
         carried = DownloadTicket(read)
         useful = -(-ticket.progress()[1] // CHUNK_NBYTES)
-        with self._changed:
-            self._under_way.add(read)
-            self._reads.append(read)
-            missing = min(useful, self._concurrency - self._threads)
-        for number in range(missing):
+        self._under_way.add(read)
+        self._reads.append(read)  # before threads are counted: one that ends looks once more when it counts no longer
+        for number in range(min(useful, self._concurrency - self._threads)):
             if not start_thread(self._run, "sucrose-download", daemon=True):
                 if number == 0:
                     self._refuse(read)
@@ -150,22 +156,20 @@ class Downloads:
         """Cancels everything, and waits for the threads for a while."""
         for read in list(self._under_way):
             read.cancel()
-        with self._changed:
-            self._changed.wait_for(lambda: not self._threads, _LEAVE_WITHIN_S)
+        deadline = time.monotonic() + _LEAVE_WITHIN_S
+        while self._threads and time.monotonic() < deadline:
+            time.sleep(_LOOK_AGAIN_S)
 
     def _refuse(self, read: _Read) -> None:
-        with self._changed:
-            if self._threads:
-                return  # those of other reads come to this one
+        if self._threads:
+            return  # those of other reads come to this one
         read.cancel()
         self._has_ended(read)
         raise StorageError(errno.EAGAIN, "no thread can be started that would fetch the files of the snapshot")
 
     def _run(self) -> None:
-        with self._changed:
-            if self._threads >= self._concurrency:
-                return
-            self._threads += 1  # here, as Ctrl-C may come between any two lines of whoever starts threads
+        if not self._is_one_more():
+            return
         while (read := self._oldest()) is not None:
             request = read.next_request()
             if request is None:
@@ -174,18 +178,26 @@ class Downloads:
                 read.bring(request)
             del request, read
 
+    def _is_one_more(self) -> bool:
+        """Counts this thread, as Ctrl-C may come between any two lines of whoever starts it; false: it is too many."""
+        with self._lock:
+            is_one = self._threads < self._concurrency
+            self._threads += is_one
+            return is_one
+
     def _oldest(self) -> _Read | None:
-        with self._changed:
-            if self._reads:
+        """Whose turn it is; None where this thread is to end, and is not counted any more."""
+        while True:
+            with suppress(IndexError):
                 return self._reads[0]
-            self._threads -= 1
-            self._changed.notify_all()
-            return None
+            with self._lock:
+                self._threads -= 1
+            if not self._reads or not self._is_one_more():
+                return None
 
     def _has_ended(self, read: _Read) -> None:
-        with self._changed:
-            if read in self._reads:
-                self._reads.remove(read)
+        with suppress(ValueError):  # another thread has said so
+            self._reads.remove(read)
 
 
 _downloads: weakref.WeakKeyDictionary[Directory, Downloads] = weakref.WeakKeyDictionary()
@@ -201,13 +213,3 @@ def downloads_of(directory: Directory) -> Downloads:
 
 # Their threads are the parent's.
 os.register_at_fork(after_in_child=_downloads.clear)
-
-
-def forget_frames(error: BaseException) -> None:
-    """Lets go of what the error's frames hold: views of memory that is to be lent to others."""
-    seen: set[int] = set()
-    at: BaseException | None = error
-    while at is not None and id(at) not in seen:
-        seen.add(id(at))
-        at.__traceback__ = None
-        at = at.__cause__ or at.__context__

@@ -26,6 +26,11 @@ def tagged_folders(tag: str) -> list[str]:
     return [f"{folder}/{tag}/" for folder in _FOLDERS]
 
 
+def where_takes_put_files() -> list[str]:
+    """What the names of all files begin with that takes may have put."""
+    return [*(f"{folder}/" for folder in _FOLDERS), f"{INDEX_FILE}.", f"{SIGNATURE_FILE}."]
+
+
 def is_of_a_take(name: str) -> bool:
     """Whether some take to an object store gave a file this name."""
     return _OF_A_TAKE.match(name) is not None

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from sucrose.engine import CHUNK_NBYTES
 from sucrose.formats.index import MAX_FRAMES_OVERHEAD_NBYTES
+from sucrose.snapshot.remote.frames import forget_frames
 from sucrose.storage.objects.gate import Gate
 from sucrose.storage.objects.giving_up import given_up_on
 
@@ -165,6 +166,7 @@ class UploadTicket:
             self._fail(error)
             if not isinstance(error, Exception):
                 raise
+            forget_frames(error)  # they have a block, and that one of the engine's slots
         finally:
             self._one_ended()
 
@@ -215,6 +217,7 @@ class UploadTicket:
             self._fail(error)
             if not isinstance(error, Exception):
                 raise
+            forget_frames(error)  # they have the buffer
         finally:
             self._threads.give_back(buffer)
             self._one_ended()

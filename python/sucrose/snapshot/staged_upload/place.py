@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class FilesToUpload(FilesPlace, StagedPlace):
     """A `StagedDirectory` whose files have the names that they will have in the store."""
 
+    _is_staged = False
+
     def __init__(
         self, directory: StagedDirectory, engine: Engine, upload: StagedUpload, tag: str, *, durable: bool
     ) -> None:
@@ -47,9 +49,16 @@ class FilesToUpload(FilesPlace, StagedPlace):
         if files.signature is not None:
             self.write(signature_names(files.metadata)[0], files.signature)
         self.write(NOTE_FILE, self._upload.noted(self._tag, files.metadata).encoded())
+        self._upload.keep(self._staged.path_of(NOTE_FILE))
         self.write(METADATA_FILE, files.metadata)
         alive()
         self._staged.commit(self._unsynced, self._sync, overwrite=False)
+        self._is_staged = True
+
+    def discard(self) -> None:
+        super().discard()
+        if not self._is_staged:
+            self._upload.let_go()
 
     def sweep(self) -> None:
         queue_of(self._upload.folder).add(self._upload)
@@ -69,7 +78,7 @@ def open_for_upload(
             check_free_space(target.location, certain_nbytes, replaces=False)
             break
         except StorageFullError:
-            if not queue_of(upload.folder).wait_room(1):
+            if not queue_of(upload.folder).wait_next():
                 raise
     with explained(target.location, lambda: certain_nbytes):
         return FilesToUpload(StagedDirectory(target.location), engine, upload, target.tag, durable=durable)

@@ -51,7 +51,7 @@ class UploadQueue:
             self.wait_ended(upload)
 
     def resume(self, storage_options: Mapping[str, Any] | None) -> list[StagedUpload]:
-        """Adds what lies in the folder and nobody in this process has at hand; returns what is waited for then.
+        """Adds what lies in the folder and no process has at hand; returns what is waited for then.
 
         Raises:
             CorruptionError: the note of a copy is damaged.
@@ -65,9 +65,9 @@ class UploadQueue:
                     self._uploads.append(failed)
         known = {upload.path for upload in (*self._uploads.copy(), *self._failed.copy())}
         for path in copies_in(self.folder):
-            if path not in known:
-                with suppress(FileNotFoundError):  # another process was faster
-                    self._uploads.append(StagedUpload.found(path, storage_options))
+            found = None if path in known else StagedUpload.found(path, storage_options)
+            if found is not None:
+                self._uploads.append(found)
         self._set_to_work()
         return self.under_way()
 
@@ -79,12 +79,15 @@ class UploadQueue:
         """Whether a snapshot for this URL is on its way."""
         return any(upload.url == url for upload in self.under_way())
 
-    def wait_room(self, most: int) -> bool:
-        """Waits until there are fewer uploads than `most`, or the next one has ended; False where there is none."""
+    def wait_fewer(self, than: int) -> None:
+        """Blocks until there are fewer uploads."""
+        while len(waiting := self.under_way()) >= than:
+            self.wait_ended(waiting[0])
+
+    def wait_next(self) -> bool:
+        """Blocks until the next upload has ended; False where there is none."""
         waiting = self.under_way()
-        if waiting and len(waiting) >= most:
-            self.wait_ended(waiting[-most])
-        return bool(waiting)
+        return bool(waiting) and self.wait_ended(waiting[0])
 
     def wait_ended(self, upload: StagedUpload, timeout_s: float | None = None) -> bool:
         """Blocks until the attempt that is under way is over; False on time-out."""
@@ -136,9 +139,8 @@ class UploadQueue:
                 self._uploads.remove(first)
 
     def _carry_out(self, upload: StagedUpload) -> None:
-        assert upload.note is not None
         try:
-            carry(upload.path, upload.note, upload.storage_options, upload.unwanted, is_fresh=upload.is_fresh)
+            carry(upload)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
             _drop_frames(error)
             logger.error(  # noqa: TRY400 - the message has it all
@@ -162,11 +164,14 @@ class UploadQueue:
         upload.is_uploaded = True
         if not remove_copy(upload.path):
             logger.info("%s is uploaded and read just now; it is removed later", upload.path)
+        upload.let_go()
         for earlier in self._failed.copy():
             is_superseded = earlier.url == upload.url and order_of(earlier.path) < order_of(upload.path)
             if is_superseded and not isinstance(earlier.error, FileExistsError) and remove_copy(earlier.path):
                 logger.info("%s is removed: a later snapshot is at %s", earlier.path, upload.url)
-                self._failed.remove(earlier)
+                with suppress(ValueError):  # a take has just begun it again
+                    self._failed.remove(earlier)
+                earlier.let_go()
         upload.end()
 
 

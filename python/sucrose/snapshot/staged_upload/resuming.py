@@ -21,8 +21,8 @@ def resume_uploads(
 ) -> tuple[str, ...]:
     """Uploads the snapshots that are staged below a folder, and returns when they are in their stores.
 
-    They were left by programs that were killed, or whose uploads have failed. What another process is uploading just
-    now is waited for. A take with this folder begins the same and does not wait.
+    They were left by programs that were killed, or whose uploads have failed. What a process has staged that is alive
+    is left to that one. A take with this folder begins the same and does not wait.
 
     Args:
         staging_dir: the folder that takes were given.

@@ -9,7 +9,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sucrose.errors import StorageError
+from sucrose.errors import AccessDeniedError, StorageError
 from sucrose.snapshot.progress import MAX_UNDER_WAY, ends_within
 from sucrose.snapshot.remote.names import tagged_folders
 from sucrose.snapshot.remote.uploading import UploadTicket
@@ -63,19 +63,22 @@ class Sending:
         self._unwanted = unwanted
         self._tickets: deque[UploadTicket] = deque()
 
-    def send_missing(self) -> None:
+    def send_missing(self, *, is_fresh: bool) -> None:
         """Returns when all files are in the store, as a listing has just shown.
+
+        Args:
+            is_fresh: whether nothing can be there yet.
 
         Raises:
             CorruptionError: a file was changed since it was staged.
             StorageError: one could not be sent, or does not stay there.
         """
+        missing = self._index.own_files() if is_fresh else self._missing()
         for _ in range(_ROUNDS):
-            missing = self._missing()
             if not missing:
                 return
             self._send(missing)
-        missing = self._missing()
+            missing = self._missing(after=missing)
         if missing:
             url = f"{self._storage.url}/{next(iter(missing))}"
             raise StorageError(
@@ -95,9 +98,15 @@ class Sending:
         except StorageError as error:  # not everybody may list them; they go when they are old
             logger.info("parts that were sent to %s before stay for now: %s", self._storage.url, error)
 
-    def _missing(self) -> dict[str, FileRecord]:
-        stored = {file.name: file.nbytes for folder in tagged_folders(self._tag) for file in self._storage.list(folder)}
+    def _missing(self, *, after: dict[str, FileRecord] | None = None) -> dict[str, FileRecord]:
+        """What is not there; `after` some files were sent without an error."""
         files = self._index.own_files()
+        try:
+            listed = [file for folder in tagged_folders(self._tag) for file in self._storage.list(folder)]
+        except AccessDeniedError as error:  # not everybody who may write may list
+            logger.info("%s cannot be listed, so what was sent is believed to be there: %s", self._storage.url, error)
+            return files if after is None else {}
+        stored = {file.name: file.nbytes for file in listed}
         return {name: record for name, record in files.items() if stored.get(name) != record.nbytes_on_disk}
 
     def _send(self, files: dict[str, FileRecord]) -> None:

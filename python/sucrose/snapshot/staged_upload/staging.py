@@ -39,7 +39,7 @@ def staged_target(target: TakeTarget, upload: StagedUpload, exchange: Exchange, 
             errno.EEXIST, "a snapshot that is on its way there is staged; overwrite=True replaces it", target.location
         )
     target.check(overwrite=overwrite)
-    queue.wait_room(MOST_STAGED)
+    queue.wait_fewer(MOST_STAGED)
     upload.url = target.location
     upload.path = next_copy(upload.folder, target.tag)
     return replace(target, location=upload.path, storage_options=None, upload=upload)

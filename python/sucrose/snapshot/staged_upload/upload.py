@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sucrose.formats.index import index_names
-from sucrose.snapshot.staged_upload.note import UploadNote, read_note
+from sucrose.snapshot.staged_upload.note import NOTE_FILE, UploadNote, read_note
 from sucrose.storage import local_path
-from sucrose.storage.leases import lease
+from sucrose.storage.leases import lease, lease_of_file
 from sucrose.storage.objects.gate import Gate
 from sucrose.storage.objects.options import StorageOptions
 
@@ -46,6 +46,8 @@ class StagedUpload:
         ended: opens with the end of the attempt that is under way, or waited for.
         unwanted: gives it up.
         pid: process that uploads.
+
+    From its commit on a lease on the note keeps other processes from the copy, until it is removed or this one dies.
     """
 
     def __init__(
@@ -68,18 +70,24 @@ class StagedUpload:
         self.unwanted = threading.Event()
         self.pid = os.getpid()
         self._overwrite = overwrite
+        self._lease: Lease | None = None
 
     @classmethod
-    def found(cls, path: str, storage_options: Mapping[str, Any] | None) -> StagedUpload:
-        """Of a copy that another process, or an earlier attempt, has left.
+    def found(cls, path: str, storage_options: Mapping[str, Any] | None) -> StagedUpload | None:
+        """Of a copy that another process has left; None where that one is alive, or it is uploaded.
 
         Raises:
             CorruptionError: its note is damaged.
-            FileNotFoundError: it is gone.
         """
+        held = lease_of_file(os.path.join(path, NOTE_FILE), alone=True)
+        if held is None:
+            return None
         note = read_note(path)
+        if note.is_uploaded:
+            held.release()
+            return None
         upload = cls(os.path.dirname(path), {**note.storage_options, **(storage_options or {})}, overwrite=False)
-        upload.url, upload.path, upload.note, upload.is_fresh = note.url, path, note, False
+        upload.url, upload.path, upload.note, upload.is_fresh, upload._lease = note.url, path, note, False, held
         return upload
 
     @property
@@ -99,6 +107,15 @@ class StagedUpload:
             storage_options=given,
         )
         return self.note
+
+    def keep(self, note: str) -> None:
+        """Takes the lease; `note` is where the note lies before the commit."""
+        self._lease = lease_of_file(note, alone=True)
+
+    def let_go(self) -> None:
+        """The copy is gone."""
+        if self._lease is not None:
+            self._lease.release()
 
     def try_hold(self) -> Lease | None:
         """Keeps the staged copy for a reader; None where it is gone, or the snapshot is in the store already."""

@@ -153,7 +153,9 @@ def storage_error(
         errno.EACCES: AccessDeniedError,
         errno.ETIMEDOUT: StorageTimeoutError,
     }
-    return kinds.get(failure.errno, StorageError)(failure.errno, message, url, path=url)
+    raised = kinds.get(failure.errno, StorageError)(failure.errno, message, url, path=url)
+    raised.attempts = attempts
+    return raised
 
 
 def _what_to_do(failure: Failure, attempts: int) -> str:

@@ -15,6 +15,7 @@ from typing import Any, final
 from sucrose.errors import ConfigError, MissingExtraError
 from sucrose.storage.objects.backend import Backend, ListedKey, Page, PendingUpload
 from sucrose.storage.objects.base import PartLimits
+from sucrose.storage.objects.failures import examine, storage_error
 from sucrose.storage.objects.object_storage import ObjectStorage
 from sucrose.storage.objects.options import StorageOptions
 
@@ -166,5 +167,7 @@ def open_url(url: str, options: StorageOptions, *, is_read_only: bool = False) -
         raise MissingExtraError(f"{scheme}:// needs another package: {error}", path=url, extra=None) from error
     except ValueError as error:
         raise ConfigError(f"{url!r}: no storage for {scheme}://: {error}", path=url) from error
+    except OSError as error:  # some connect at once
+        raise storage_error(examine(error), error, "opening", url, attempts=1, elapsed_s=0.0) from error
     backend = FsspecBackend(fs, root, options.part_nbytes, is_read_only=is_read_only)
     return ObjectStorage(backend, url, "", options)

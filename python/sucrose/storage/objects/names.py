@@ -65,11 +65,18 @@ def split_url(url: str) -> tuple[str, str, str]:
     Raises:
         ConfigError: there is no name of a bucket.
     """
-    scheme, _, rest = url.partition("://")
-    bucket, _, prefix = rest.partition("/")
+    scheme, _, rest = url.partition(":")
+    bucket, _, prefix = rest.removeprefix("//").partition("/")
     if not bucket:
         raise ConfigError(f"{url!r} names no bucket: expected {scheme}://BUCKET/PATH", path=url)
     prefix = prefix.strip("/")
     if prefix:
-        key_of(f"{scheme}://{bucket}", "", prefix)
+        try:
+            key_of(f"{scheme}://{bucket}", "", prefix)
+        except CorruptionError as error:
+            raise ConfigError(
+                f"{url!r} names no place in a bucket: its path has segments between single slashes, none of them . or "
+                f"..; it is at most {_MAX_KEY_NBYTES} bytes long",
+                path=url,
+            ) from error
     return f"{scheme}://{bucket}", bucket, prefix

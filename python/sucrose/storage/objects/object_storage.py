@@ -168,8 +168,7 @@ class ObjectStorage(Storage):
         """
 
         def one(attempt: int) -> T:
-            with self._requests:  # not held during the pauses
-                return operation(attempt)
+            return self._requests.run(lambda: operation(attempt))  # holds no slot during the pauses
 
         return call_with_retries(one, self.options, doing, self.url_of(key), repeatable=repeatable)
 

@@ -57,7 +57,8 @@ def open_storage(url: str, storage_options: Mapping[str, Any] | None = None) -> 
     scheme, separator, rest = url.partition("://")
     if not separator or not scheme:
         raise ConfigError(f"{url!r} is no URL: expected a scheme, such as s3://, before it", path=url)
-    if "@" in rest.partition("/")[0] and scheme in _OURS and not scheme.startswith("abfs") and scheme != "hf":
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    if ":" in user or (at and scheme in _OURS and not scheme.startswith("abfs") and scheme != "hf"):
         raise ConfigError(f"{scheme}://… has credentials in it: give them in storage_options or the environment")
     return _opener(scheme)(url.rstrip("/"), StorageOptions.parse(storage_options))
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
 from queue import SimpleQueue
-from types import TracebackType
-from typing import final
+from typing import TypeVar, final
+
+T = TypeVar("T")
+_NEVER = object()
 
 
 @final
 class Slots:
-    """As a context manager one of so many, for which the block waits. Any thread may enter, and any signal handler.
+    """So many operations at once; others wait. Any thread may run one, and any signal handler.
 
     Handlers run between any two lines of the main thread. A semaphore of `threading` has a lock inside, which one that
     makes requests itself would wait for in vain; here taking and giving back are single calls.
@@ -20,10 +24,13 @@ class Slots:
         for _ in range(count):
             self._free.put(None)
 
-    def __enter__(self) -> None:
-        self._free.get()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._free.put(None)
+    def run(self, operation: Callable[[], T]) -> T:
+        """The result of the operation, once it is its turn."""
+        taken: list[None] = []
+        try:
+            # Taken and noted by one call: Ctrl-C between the two would cost a slot for good.
+            taken.extend(islice(iter(self._free.get, _NEVER), 1))
+            return operation()
+        finally:
+            if taken:
+                self._free.put(None)
