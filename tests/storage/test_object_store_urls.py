@@ -47,14 +47,12 @@ def test_a_url_without_a_bucket_is_shown_as_it_should_be() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "s3", "abfs", "hf"])
-@pytest.mark.parametrize("use", [open_storage, Snapshot], ids=["storage", "snapshot"])
-def test_a_password_in_a_url_is_refused_and_not_repeated(scheme: str, use) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ConfigError) as raised:
-        use(f"{scheme}://user:opensesame@127.0.0.1:1/run") if use is open_storage else use(
-            f"{scheme}://user:opensesame@127.0.0.1:1/run"
-        ).verify()
-    assert "storage_options" in str(raised.value)
-    assert "opensesame" not in repr(raised.value)
+def test_a_password_in_a_url_is_refused_and_not_repeated(scheme: str) -> None:
+    url = f"{scheme}://user:opensesame@127.0.0.1:1/run"
+    for use in (open_storage, lambda url: Snapshot(url).verify()):
+        with pytest.raises(ConfigError, match="storage_options") as raised:
+            use(url)
+        assert "opensesame" not in repr(raised.value)
 
 
 def test_a_take_does_not_drop_the_password_of_a_url_in_silence() -> None:

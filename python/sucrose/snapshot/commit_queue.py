@@ -238,6 +238,8 @@ def _cancelled(queued: QueuedTake) -> CancelledError:
 
 def _drop_frames(error: BaseException | None) -> None:
     """Forgets where the error came through: the frames there hold tickets, and callers their tensors."""
-    while error is not None:
+    seen: set[int] = set()  # an error may be its own cause
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         error.__traceback__ = None
         error = error.__cause__ or error.__context__

@@ -52,8 +52,13 @@ def carry(upload: StagedUpload) -> None:
     assert upload.note is not None
     storage = shared_storage(upload.url, upload.storage_options)
     with given_up_on(upload.unwanted):
-        if upload.is_fresh or not _is_there(storage, upload.note):
-            _upload(upload, upload.note, storage)
+        try:
+            if upload.is_fresh or not _is_there(storage, upload.note):
+                _upload(upload, upload.note, storage)
+        except FileExistsError:
+            if not _is_there(storage, upload.note):  # else the answer to this commit was lost
+                _delete_sent(storage, upload.note.tag)
+                raise
     try:
         note_uploaded(upload.path, upload.note)
     except OSError as error:  # the disk is full, perhaps; the copy is about to be removed anyway
@@ -86,10 +91,6 @@ def _upload(upload: StagedUpload, note: UploadNote, storage: Storage) -> None:
             alive=sending.check_wanted,
         )
         place.sweep()
-    except FileExistsError:
-        if not _is_there(storage, note):  # else the answer to this commit was lost
-            _delete_sent(storage, note.tag)
-            raise
     finally:
         place.discard()
 

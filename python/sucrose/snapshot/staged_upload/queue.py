@@ -22,6 +22,7 @@ from contextlib import suppress
 from typing import Any
 
 from sucrose.snapshot.main_thread import main_thread_has_ended
+from sucrose.snapshot.remote.frames import forget_frames
 from sucrose.snapshot.staged_upload.carrying import carry
 from sucrose.snapshot.staged_upload.copies import copies_in, order_of, remove_copy, remove_leftovers
 from sucrose.snapshot.staged_upload.upload import StagedUpload
@@ -142,7 +143,7 @@ class UploadQueue:
         try:
             carry(upload)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
-            _drop_frames(error)
+            forget_frames(error)  # they have buffers
             logger.error(  # noqa: TRY400 - the message has it all
                 "uploading the staged copy %s to %s failed, and the copy stays: %s: %s",
                 upload.path,
@@ -186,13 +187,6 @@ def queue_of(folder: str) -> UploadQueue:
 def queues() -> list[UploadQueue]:
     """All of this process."""
     return list(_queues.values())
-
-
-def _drop_frames(error: BaseException | None) -> None:
-    """Forgets where the error came through: the frames there hold buffers."""
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 os.register_at_fork(after_in_child=_queues.clear)  # uploads go on in the parent alone

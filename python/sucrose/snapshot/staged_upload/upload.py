@@ -82,7 +82,11 @@ class StagedUpload:
         held = lease_of_file(os.path.join(path, NOTE_FILE), alone=True)
         if held is None:
             return None
-        note = read_note(path)
+        try:
+            note = read_note(path)
+        except BaseException:
+            held.release()  # whoever keeps the error must not keep the lock
+            raise
         if note.is_uploaded:
             held.release()
             return None
