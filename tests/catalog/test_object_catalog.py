@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from places import Place, in_memory
-from watched_store import Asked, WatchedStore, serve
+from places import Place
+from watched_store import Asked, WatchedStore
 
 from sucrose import Catalog, Generation, Snapshot, StateDict
 from sucrose.catalog.background import COLLECTOR
@@ -21,9 +21,9 @@ from sucrose.storage.objects import memory
 from sucrose.storage.objects.shared import shared_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-pytestmark = pytest.mark.any_backend
+pytestmark = [pytest.mark.any_backend, pytest.mark.usefixtures("idle")]
 
 PATIENCE_S = 60.0
 
@@ -38,28 +38,6 @@ def restored(catalog: Catalog) -> float:
     assert found["state"]["tensor"].eq(found["state"]["value"]).all()
     value: float = found["state"]["value"]
     return value
-
-
-@pytest.fixture
-def bucket() -> Place:
-    return in_memory()
-
-
-@pytest.fixture
-def store() -> WatchedStore:
-    return WatchedStore()
-
-
-@pytest.fixture
-def watched(store: WatchedStore) -> str:
-    """The URL of a catalog whose requests go through `store`."""
-    return serve(store).rpartition("/")[0]
-
-
-@pytest.fixture(autouse=True)
-def idle() -> Iterator[None]:
-    yield
-    assert COLLECTOR.wait_idle(PATIENCE_S)
 
 
 def test_a_generation_has_a_url_and_is_a_snapshot_like_any_other(bucket: Place) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from places import Place, in_memory
+from places import Place
 from watched_store import Asked, WatchedStore, serve
 
 from sucrose import Catalog, StateDict
@@ -24,9 +24,9 @@ from sucrose.storage.objects import memory
 from sucrose.storage.objects.shared import shared_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-pytestmark = pytest.mark.any_backend
+pytestmark = [pytest.mark.any_backend, pytest.mark.usefixtures("idle")]
 
 PATIENCE_S = 60.0
 ONCE = {"attempts": 1}
@@ -57,28 +57,6 @@ def folders(root: str) -> set[str]:
 
 def an_hour_more_than_a_day_ago() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=25)
-
-
-@pytest.fixture
-def bucket() -> Place:
-    return in_memory()
-
-
-@pytest.fixture
-def store() -> WatchedStore:
-    return WatchedStore()
-
-
-@pytest.fixture
-def watched(store: WatchedStore) -> str:
-    """The URL of a catalog whose requests go through `store`."""
-    return serve(store).rpartition("/")[0]
-
-
-@pytest.fixture(autouse=True)
-def idle() -> Iterator[None]:
-    yield
-    assert COLLECTOR.wait_idle(PATIENCE_S)
 
 
 def test_the_commit_record_goes_before_everything_else(store: WatchedStore, watched: str) -> None:

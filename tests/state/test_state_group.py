@@ -14,10 +14,7 @@ import torch
 
 from sucrose.catalog import Catalog
 from sucrose.errors import ConfigError, ForkError, StorageError, UnsafeObjectError, UnsupportedError
-from sucrose.state import base_manager as base_manager_module
-from sucrose.state import group as group_module
 from sucrose.state.checkpoints import save_one
-from sucrose.state.configured import configured_checkpoints, configured_settings
 from sucrose.state.group import StateManagerGroup
 from sucrose.state.local import LocalCheckpoints
 from sucrose.state.managers import BaseStateManager, StateClosureManager, StateCopyManager, StateManager
@@ -25,7 +22,7 @@ from sucrose.state.picklable import PicklableDict
 from sucrose.state.values import freeze, thaw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 class Odd:
@@ -46,23 +43,12 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def new_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], StateManagerGroup]]:
-    """Makes what a process has one of, as if another process had been started; it has no triggers."""
+def new_run(
+    root: Path, fresh_process: Callable[[], StateManagerGroup], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], StateManagerGroup]:
+    """Starts a process that keeps its states there."""
     monkeypatch.setenv("LATTICE_CHECKPOINT_CONFIG", f"root={root}")
-    monkeypatch.setattr(group_module, "install", lambda saver, settings: None)
-
-    def start() -> StateManagerGroup:
-        forget()
-        return StateManagerGroup()
-
-    def forget() -> None:
-        configured_settings.cache_clear()
-        configured_checkpoints.cache_clear()
-        StateManagerGroup._of_process = None
-        base_manager_module._managers.clear()
-
-    yield start
-    forget()
+    return fresh_process
 
 
 def test_the_group_is_one_object_per_process(new_run: Callable[[], StateManagerGroup]) -> None:

@@ -15,9 +15,6 @@ from sucrose import Catalog, StateDict
 from sucrose.catalog.background import COLLECTOR
 from sucrose.errors import ConfigError, CorruptionError, SignatureError, UnsafeObjectError
 from sucrose.formats.signing_keys import SIGNING_KEY
-from sucrose.state import base_manager as base_manager_module
-from sucrose.state import group as group_module
-from sucrose.state.configured import configured_checkpoints, configured_settings
 from sucrose.state.group import StateManagerGroup
 from sucrose.state.object_store import ObjectStoreCheckpoints, WholeStates
 from sucrose.state.picklable import PicklableDict
@@ -51,24 +48,13 @@ def idle() -> Iterator[None]:
 
 
 @pytest.fixture
-def new_run(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], StateManagerGroup]]:
-    """Makes what a process has one of, as if another process had been started; it has no triggers."""
+def new_run(
+    bucket: Place, fresh_process: Callable[[], StateManagerGroup], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], StateManagerGroup]:
+    """Starts a process that keeps its states there."""
     monkeypatch.setenv("LATTICE_CHECKPOINT_TYPE", "s3")
     monkeypatch.setenv("LATTICE_CHECKPOINT_CONFIG", f"root={bucket.root}")
-    monkeypatch.setattr(group_module, "install", lambda saver, settings: None)
-
-    def start() -> StateManagerGroup:
-        forget()
-        return StateManagerGroup()
-
-    def forget() -> None:
-        configured_settings.cache_clear()
-        configured_checkpoints.cache_clear()
-        StateManagerGroup._of_process = None
-        base_manager_module._managers.clear()
-
-    yield start
-    forget()
+    return fresh_process
 
 
 def save(place: Place, **values: Any) -> None:
