@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from sucrose.snapshot.single_file import load as load
     from sucrose.snapshot.single_file import save as save
     from sucrose.snapshot.snapshot import Snapshot as Snapshot
-    from sucrose.snapshot.state_dict import StateDict as StateDict
     from sucrose.snapshot.staged_upload.resuming import resume_uploads as resume_uploads
+    from sucrose.snapshot.state_dict import StateDict as StateDict
     from sucrose.snapshot.stateful import Stateful as Stateful
     from sucrose.snapshot.tricks.ddp import DistributedDataParallelAdapter as DistributedDataParallelAdapter
     from sucrose.snapshot.tricks.fsdp import FSDPOptimizerAdapter as FSDPOptimizerAdapter

@@ -290,3 +290,22 @@ def test_while_the_store_does_not_say_what_the_newest_is_nothing_is_removed(stor
         Catalog(watched, keep_last=1, storage_options=ONCE).collect()
     store.before = lambda asked: None
     assert check_all(watched) == [1, 2, 3]
+
+
+def test_what_a_collection_removes_meanwhile_does_not_come_into_quarantine(store: WatchedStore, watched: str) -> None:
+    """A reader has found that something is missing, as a collection has removed it: the rest has to go, too."""
+    for step in (1, 2):
+        Catalog(watched).save(step, state(step))
+    [old, newest] = Catalog(watched).generations()
+    reader, collector = open_catalog_directory(watched), open_catalog_directory(watched)
+
+    def collect_now(asked: Asked) -> None:
+        if asked.method == "put" and asked.key.endswith(f"{old.id}/.reason"):
+            store.before = lambda _: None
+            assert collector.discard(old)
+
+    store.before = collect_now
+    reader.quarantine(old.id, "something is missing")
+    assert reader.quarantined() == []
+    Catalog(watched).collect()
+    assert folders(watched) == {newest.id}

@@ -75,6 +75,15 @@ def save_and_restore(rank: int, world_size: int, root: str) -> dict[str, Any]:
     alone.save(rank, state)
     found["alone"] = alone.restore_latest(state).step
 
+    elsewhere = Catalog("memory://bucket/catalog")  # each process has a store of its own
+    found["in a store of its own"] = [
+        error_of(lambda: elsewhere.save(1, state))[0],
+        error_of(lambda: elsewhere.save(1, {"number": StateDict(rank=rank)})),
+        error_of(lambda: elsewhere.restore_latest({"number": StateDict(rank=rank)})),
+        elsewhere.steps(),
+        elsewhere.quarantined(),
+    ]
+
     dist.barrier()
     if rank == 0:  # only rank 1 reads this file
         with open(os.path.join(newest.path, "data", "1_0.safetensors"), "r+b") as file:
@@ -112,6 +121,12 @@ def test_all_ranks_get_the_generation_that_rank_0_has_chosen(tmp_path: Path) -> 
     assert [found["refused"][5] for found in of_ranks] == ["RankError", "ValueError"]
     assert [found["mismatch"][0] for found in of_ranks] == ["RankError", "StateMismatchError"]
     assert "StateMismatchError" in first["mismatch"][1]
+    unshared = [found["in a store of its own"] for found in of_ranks]
+    assert [one[0] for one in unshared] == ["StorageError", "RankError"]
+    assert [one[1][0] for one in unshared] == ["nothing", "StorageError"]
+    assert [one[2][0] for one in unshared] == ["StorageError", "RankError"]
+    assert all("and rank 1 does not" in one[2][1] for one in unshared)
+    assert [one[3:] for one in unshared] == [[[1], []], [[], []]]
 
 
 def lose_a_rank(rank: int, world_size: int, root: str, when: str) -> Any:

@@ -360,6 +360,22 @@ def test_of_two_that_save_to_one_url_at_once_one_is_told(monkeypatch: pytest.Mon
     assert len(store.keys()) == 5
 
 
+def test_a_pending_take_before_whose_commit_another_comes_is_told() -> None:
+    store = WatchedStore()
+    url = serve(store)
+
+    def before(asked: Asked) -> None:
+        if asked == Asked("put", "run/step_1/.snapshot_metadata"):
+            store.inner.put(asked.key, memoryview(b"another's"))
+
+    store.before = before
+    pending = Snapshot.async_take(url, state_of(1), storage_options=OPTIONS)
+    with pytest.raises(FileExistsError) as raised:
+        pending.wait(60)
+    assert raised.value.filename == url
+    assert store.keys() == ["run/step_1/.snapshot_metadata"]
+
+
 def test_leftovers_are_removed_when_they_are_old_and_nobodys(caplog: pytest.LogCaptureFixture) -> None:
     url = new_url()
     with open_storage(url) as storage:

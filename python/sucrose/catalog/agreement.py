@@ -21,7 +21,7 @@ from sucrose.formats.generation import GENERATION_VERSION, GenerationRecord, dec
 from sucrose.storage import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sucrose.catalog.directory import CatalogDirectory
     from sucrose.catalog.generation import Generation
@@ -35,8 +35,14 @@ class _Call(msgspec.Struct, array_like=True, frozen=True):
     step: int | None
 
 
+class _Attempt(msgspec.Struct, array_like=True, frozen=True):
+    damage: bytes = b""
+    is_unseen: bool = False
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Call)
+_attempt_decoder = msgspec.msgpack.Decoder(_Attempt)
 
 
 def agree_on_call(exchange: Exchange, root: str, step: int | None = None) -> None:
@@ -92,23 +98,34 @@ def agree_on_generation(
     return directory.generation(record, pinned=record.pinned)
 
 
-def agree_on_attempt(exchange: Exchange, error: Exception | None, damage: str | None) -> str | None:
+def agree_on_attempt(
+    exchange: Exchange,
+    error: Exception | None,
+    damage: str | None,
+    *,
+    path: str,
+    is_whole: Callable[[], bool] | None = None,
+) -> str | None:
     """Step 3: None where all ranks have read what they were to read, else what is broken about it, on all of them.
 
     Args:
         exchange: of a call that is given up where this raises.
         error: of this rank; one that tells of another rank's is that one's business.
         damage: what `error` says against what was read; None where it is about something else.
+        path: what was read.
+        is_whole: asked on rank 0 where other ranks alone have not found it, or a part of it.
 
     Raises:
         Exception: `error`, where it is about something else.
+        StorageError: on rank 0, which has all of it, while another rank does not find it.
         RankError: another rank has failed by something else.
     """
     is_of_another = isinstance(error, RankError) and bool(error.error_type)
     if error is not None and damage is None and not is_of_another:
         raise error
-    found = exchange.gather("how reading went", (damage or "").encode(errors="surrogateescape"))
-    first = None if found is None else next((reason for reason in found if reason), b"")
+    attempt = _Attempt((damage or "").encode(errors="surrogateescape"), getattr(error, "errno", None) in _UNSEEN_ERRNOS)
+    found = exchange.gather("how reading went", _encoder.encode(attempt))
+    first = None if found is None else _first_damage([_attempt_decoder.decode(one) for one in found], path, is_whole)
     reason = exchange.broadcast("what is broken", first).decode(errors="surrogateescape")
     if error is not None and not reason:
         raise error
@@ -122,13 +139,30 @@ def check_is_shared(exchange: Exchange, error: Exception | None, path: str) -> N
         StorageError: `error` says so.
     """
     if exchange.rank > 0 and not is_url(path) and getattr(error, "errno", None) in _UNSEEN_ERRNOS:
-        raise StorageError(
-            errno.ESTALE,
-            f"rank 0 sees {path!r} whole, and rank {exchange.rank} does not: what several ranks save and restore "
-            "together has to be on storage that all of them share",
-            path,
-            path=path,
-        ) from error
+        raise _not_shared(path, exchange.rank) from error
+
+
+def _first_damage(attempts: Sequence[_Attempt], path: str, is_whole: Callable[[], bool] | None) -> bytes:
+    """What the first rank says that has found any.
+
+    In object stores a generation that is not there may have been collected, or be in a store that a rank does not see.
+    """
+    damaged = [(rank, attempt) for rank, attempt in enumerate(attempts) if attempt.damage]
+    if not damaged:
+        return b""
+    if is_whole is not None and all(rank > 0 and attempt.is_unseen for rank, attempt in damaged) and is_whole():
+        raise _not_shared(path, damaged[0][0])
+    return damaged[0][1].damage
+
+
+def _not_shared(path: str, rank: int) -> StorageError:
+    return StorageError(
+        errno.ESTALE,
+        f"rank 0 sees {path!r} whole, and rank {rank} does not: what several ranks save and restore together has to be "
+        "on storage that all of them share",
+        path,
+        path=path,
+    )
 
 
 def _record_of(generation: Generation) -> GenerationRecord:

@@ -44,7 +44,7 @@ def restore_newest(
             generation = agree_on_generation(exchange, directory, chosen)
             if generation is None:
                 break
-            reason = _try(generation, restore, exchange, tried)
+            reason = _try(directory, generation, restore, exchange, tried)
             if reason is None:
                 return generation
             if lease is not None:
@@ -104,7 +104,11 @@ def _check_was_kept(lease: GenerationLease | None, generation: Generation, error
 
 
 def _try(
-    generation: Generation, restore: Callable[[Generation], None], exchange: Exchange, tried: Generation | None
+    directory: CatalogDirectory,
+    generation: Generation,
+    restore: Callable[[Generation], None],
+    exchange: Exchange,
+    tried: Generation | None,
 ) -> str | None:
     """None where all ranks have restored it, else what is broken about it."""
     failure: SucroseError | OSError | None = None
@@ -116,11 +120,21 @@ def _try(
         failure = error
         damage = damage_of(error, generation.path, generation.base_paths())
     try:
-        return agree_on_attempt(exchange, failure, damage)
+        return agree_on_attempt(
+            exchange, failure, damage, path=generation.path, is_whole=lambda: _is_whole(directory, generation)
+        )
     except (StateMismatchError, UnsafeObjectError) as mismatch:
         if tried is None:
             raise
         raise _with_warning(mismatch, tried) from mismatch
+
+
+def _is_whole(directory: CatalogDirectory, generation: Generation) -> bool:
+    try:
+        directory.check(generation, contents=False)
+    except (SucroseError, OSError):
+        return False
+    return True
 
 
 def _with_warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import msgspec
 
 from sucrose.catalog.background import COLLECTOR
 from sucrose.catalog.names import is_generation_name
-from sucrose.errors import SucroseError
+from sucrose.errors import StorageError, SucroseError
 from sucrose.formats.generation import GENERATION_FILE, MAX_COUNT, GenerationRecord, encode_generation
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ class AnnexOfRank0(GenerationAnnex):
     def committed(self) -> None:
         try:
             self._record = self._directory.record_of(super().generation())
+        except FileNotFoundError as error:
+            self._failure = _unseen(self._directory.path_of(self._record.id))
+            self._failure.__cause__ = error
         except (SucroseError, OSError) as error:  # the save itself has not failed
             self._failure = error
 
@@ -94,9 +98,20 @@ class AnnexOfRank0(GenerationAnnex):
         """What was committed.
 
         Raises:
+            StorageError: this rank does not find it.
             SucroseError: its record could not be read.
             OSError: likewise.
         """
         if self._failure is not None:
             raise self._failure
         return super().generation()
+
+
+def _unseen(path: str) -> StorageError:
+    return StorageError(
+        errno.ESTALE,
+        f"rank 0 has committed {path!r}, and this rank does not find it: a catalog of several ranks has to be on "
+        "storage that all of them share",
+        path,
+        path=path,
+    )

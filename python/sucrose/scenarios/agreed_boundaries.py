@@ -22,7 +22,7 @@ class AgreedBoundaries:
     """
 
     def __init__(self, ranks: RunRanks) -> None:
-        self._calls = AgreedCalls(ranks.apart("boundaries"))
+        self._calls = AgreedCalls(ranks.apart("boundaries"), "the next batch of a tracked loader")
         self._requested: set[str] = set()
         self.saves = False
         self.stops = False

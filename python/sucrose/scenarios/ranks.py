@@ -65,7 +65,7 @@ class RunRanks:
     def __init__(self) -> None:
         self._found: Ranks | None = None
         self._at_end: Ranks | None = None
-        self._number = next(_numbers)  # all ranks begin the same scenarios in the same order
+        self._number = 0
 
     @property
     def ranks(self) -> Ranks:
@@ -78,6 +78,7 @@ class RunRanks:
             ranks = Ranks.of()
             if ranks.world_size == 1:
                 return ranks
+            self._number = next(_numbers)  # not sooner: scenarios of one rank alone do not count
             self._found = ranks
         return self._found
 
@@ -88,7 +89,8 @@ class RunRanks:
 
     def apart(self, name: str) -> Ranks:
         """The same ranks, for calls that have an order of their own."""
-        return self.ranks.apart(f"scenario-{self._number}-{name}")
+        ranks = self.ranks
+        return ranks.apart(f"scenario-{self._number}-{name}")
 
     @contextmanager
     def together(self, what: str) -> Iterator[Together]:

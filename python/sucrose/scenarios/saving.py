@@ -47,6 +47,8 @@ class EpochSaving:
         self._present: tuple[Mapping[str, Any], Record] | None = None
         """The end of an epoch where the program still is: it waits for step 1 or 2."""
         self._back_at: int | None = None
+        self._missed: Record | None = None
+        """The epoch for which other ranks were waited for in vain."""
 
     def go_back_to(self, epoch: int | None) -> None:
         """The program has loaded that epoch on purpose: later ones are of another branch. None: the newest."""
@@ -148,6 +150,8 @@ class EpochSaving:
         contents, record = self._held.contents, self._held.record
         if contents is None or record is None or self._present is not None:
             return
+        if together is None and self._missed is record:  # by the handler of SIGTERM; now it is the exit
+            return
         try:
             if together is not None:
                 self._write_held(contents, record, together)
@@ -159,6 +163,7 @@ class EpochSaving:
         except RankError as error:
             if together is not None:
                 raise
+            self._missed = record
             logger.warning(
                 "epoch %d is not saved, as that takes all ranks; a resumed run makes it again: %s", record.epoch, error
             )

@@ -63,13 +63,18 @@ def read_first(directory: Directory, names: Iterable[str], max_nbytes: int) -> N
     return None
 
 
+def _said(directory: Directory, error: OSError) -> str:
+    """What an object store has to say: it may be the bucket that is missing."""
+    return "" if directory.is_local else f" ({(error.strerror or '').rstrip('.')})"
+
+
 def _read_metadata(directory: Directory, snapshot_path: str) -> bytes:
     try:
         return directory.read(METADATA_FILE, MAX_METADATA_NBYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IncompleteSnapshotError(
             error.errno,
-            "no complete snapshot here: the commit record is missing",
+            f"no complete snapshot here: the commit record is missing{_said(directory, error)}",
             directory.path_of(METADATA_FILE),
             path=snapshot_path,
         ) from error

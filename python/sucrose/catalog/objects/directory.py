@@ -145,6 +145,10 @@ class ObjectCatalogDirectory(CatalogDirectory):
             record = storage.read(f"{name}/{METADATA_FILE}", MAX_METADATA_NBYTES)
             storage.put(f"{name}/{REASON_FILE}", f"{reason}\n".encode("utf-8", "backslashreplace"))
             storage.put(f"{name}/{QUARANTINED_METADATA}", record)
+            if storage.exists(f"{name}/{REMOVED_FILE}") and self.is_gone(name):
+                # A collection was faster, and that is why something was missing. It leaves alone what is in quarantine.
+                storage.delete([f"{name}/{REASON_FILE}", f"{name}/{QUARANTINED_METADATA}"])
+                return
             storage.delete([f"{name}/{METADATA_FILE}"])
         except FileNotFoundError:
             return

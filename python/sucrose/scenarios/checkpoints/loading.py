@@ -195,7 +195,7 @@ def _attempt(exchange: Exchange, path: str, read: Callable[[], None], *, finds_d
         check_is_shared(exchange, error, path)
         failure = error
         damage = damage_of(error, path) if finds_damage else None
-    return agree_on_attempt(exchange, failure, damage)
+    return agree_on_attempt(exchange, failure, damage, path=path)
 
 
 def _newest_unless(names: CheckpointNames, damaged: Mapping[str, str]) -> tuple[int, bool] | None:

@@ -133,6 +133,8 @@ class ObjectsPlace(Place):
     def _delete(self, names: Iterable[str]) -> None:
         try:
             self._storage.delete(names)
+        except FileNotFoundError:
+            pass  # there is no such bucket, which is what the error says that led here
         except Exception as error:  # noqa: BLE001 - whoever discards has an error to tell already
             logger.warning("what a take to %s has left could not be removed: %s", self.target, error)
 

@@ -105,12 +105,13 @@ class DownloadTicket:
         """
         try:
             result = self._read.ticket.wait(timeout_s)
-            self._dropped.detach()  # Ctrl-C in a finalizer is lost
-            return result
         except OSError as error:
             is_late = isinstance(error, TimeoutError) and error.errno is None
             if is_late or self._read.error is None:
                 raise
+        else:
+            self._dropped.detach()  # Ctrl-C in a finalizer is lost
+            return result
         raise self._read.error
 
 
@@ -124,7 +125,7 @@ class Downloads:
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._reads: deque[_Read] = deque()  # of which more may be wanted, the oldest first
-        self._under_way: weakref.WeakSet[_Read] = weakref.WeakSet()
+        self._in_hand: dict[int, _Read] = {}  # by the threads that fetch
         # Of the threads that fetch alone: Ctrl-C, or a signal handler that reads, may come anywhere in the others.
         self._lock = threading.Lock()
         self._threads = 0
@@ -143,7 +144,6 @@ class Downloads:
         read = _Read(ticket, fetch)
         carried = DownloadTicket(read)
         useful = -(-ticket.progress()[1] // CHUNK_NBYTES)
-        self._under_way.add(read)
         self._reads.append(read)  # before threads are counted: one that ends looks once more when it counts no longer
         for number in range(min(useful, self._concurrency - self._threads)):
             if not start_thread(self._run, "sucrose-download", daemon=True):
@@ -154,10 +154,12 @@ class Downloads:
 
     def stop(self) -> None:
         """Cancels everything, and waits for the threads for a while."""
-        for read in list(self._under_way):
-            read.cancel()
         deadline = time.monotonic() + _LEAVE_WITHIN_S
-        while self._threads and time.monotonic() < deadline:
+        while True:
+            for read in [*self._reads, *self._in_hand.values()]:
+                read.cancel()
+            if not self._threads or time.monotonic() >= deadline:
+                break
             time.sleep(_LOOK_AGAIN_S)
 
     def _refuse(self, read: _Read) -> None:
@@ -170,13 +172,15 @@ class Downloads:
     def _run(self) -> None:
         if not self._is_one_more():
             return
+        thread = threading.get_ident()
         while (read := self._oldest()) is not None:
+            self._in_hand[thread] = read
             request = read.next_request()
             if request is None:
                 self._has_ended(read)
             else:
                 read.bring(request)
-            del request, read
+            del request, read, self._in_hand[thread]
 
     def _is_one_more(self) -> bool:
         """Counts this thread, as Ctrl-C may come between any two lines of whoever starts it; false: it is too many."""

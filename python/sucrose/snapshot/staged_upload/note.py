@@ -55,7 +55,9 @@ def read_note(folder: str) -> UploadNote:
     try:
         note = msgspec.json.decode(data, type=UploadNote)
     except msgspec.DecodeError as error:
-        raise CorruptionError(f"{path} is damaged: {error}. Move its folder away, which is a snapshot", path=path) from error
+        raise CorruptionError(
+            f"{path} is damaged: {error}. Move its folder away, which is a snapshot", path=path
+        ) from error
     if note.version != _VERSION:
         raise CorruptionError(f"{path} has version {note.version}, this release reads {_VERSION}", path=path)
     return note

@@ -12,7 +12,7 @@ from sucrose.formats.signature import signature_names
 from sucrose.snapshot.places.files import FilesPlace
 from sucrose.snapshot.places.place import CommitFiles, StagedPlace
 from sucrose.snapshot.staged_upload.note import NOTE_FILE
-from sucrose.snapshot.staged_upload.queue import queue_of
+from sucrose.snapshot.staged_upload.upload_queue import queue_of
 from sucrose.snapshot.take_errors import explained
 from sucrose.storage import StagedDirectory
 from sucrose.storage.free_space import check_free_space

@@ -13,8 +13,8 @@ import time
 from contextlib import suppress
 
 from sucrose.engine import fail_exit
-from sucrose.snapshot.staged_upload.queue import queues
 from sucrose.snapshot.staged_upload.upload import StagedUpload
+from sucrose.snapshot.staged_upload.upload_queue import queues
 
 logger = logging.getLogger(__name__)
 

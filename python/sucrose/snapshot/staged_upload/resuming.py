@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import sucrose.snapshot.staged_upload.process_end  # noqa: F401 - the end of the program waits, and tells
-from sucrose.snapshot.staged_upload.queue import queue_of
 from sucrose.snapshot.staged_upload.upload import StagedUpload
+from sucrose.snapshot.staged_upload.upload_queue import queue_of
 from sucrose.storage import local_path
 
 

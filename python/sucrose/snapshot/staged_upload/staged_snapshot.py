@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from sucrose.errors import ForkError
 from sucrose.snapshot.snapshot import Snapshot
 from sucrose.snapshot.staged_upload.copies import remove_copy
-from sucrose.snapshot.staged_upload.queue import queue_of
+from sucrose.snapshot.staged_upload.upload_queue import queue_of
 from sucrose.storage import LocalDirectory
 
 if TYPE_CHECKING:

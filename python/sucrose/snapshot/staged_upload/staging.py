@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import sucrose.snapshot.staged_upload.process_end  # noqa: F401 - the end of the program waits, and tells
 from sucrose.errors import ConfigError, UnsupportedError
 from sucrose.snapshot.staged_upload.copies import next_copy
-from sucrose.snapshot.staged_upload.queue import queue_of
+from sucrose.snapshot.staged_upload.upload_queue import queue_of
 
 if TYPE_CHECKING:
     from sucrose.ranks import Exchange

@@ -8,6 +8,8 @@
 4. Requests are numbered, and seen and waited for in that order. Who has seen one to **stop** requests nothing more, so
    that whatever was requested after it was so before the agreed call was known to anybody, and is seen by all at
    that call at the latest. There it is posted, and nobody waits for it.
+5. A rank that has read all posts of a request counts that, and the last one deletes what there is of it: programs
+   may save in the background for months.
 
 It cannot deadlock where ranks are in lockstep, that is where step s of a rank needs the others to be in step s as
 well: a rank that waits, at call m + 1, has done its part of all steps before that, so that every other rank comes
@@ -53,10 +55,12 @@ class AgreedCalls:
 
     Args:
         ranks: that make the same calls.
+        name: of the calls, in messages.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
+    def __init__(self, ranks: Ranks, name: str = "should_stop") -> None:
         self._ranks = ranks
+        self._name = name
         self._keys = ranks.keys("agreed")
         self._call = 0
         self._seen = 0
@@ -119,13 +123,14 @@ class AgreedCalls:
             self._read_posts(request, posts)
             missing = [rank for rank in range(self._ranks.world_size) if rank not in posts and rank not in gone]
             if not missing:
+                self._has_read(request)
                 return max(posts.values())
             now = time.monotonic()
             if now - began >= timeout_s:
                 self.missing = tuple(missing)
                 raise RankError(
-                    f"should_stop: {self._ranks.name(missing)} made no call for {timeout_s:g} s, while others waited "
-                    f"to {request.what} at the same one. All ranks have to ask in each step "
+                    f"{self._name}: {self._ranks.name(missing)} made no call for {timeout_s:g} s, while others waited "
+                    f"to {request.what} at the same one. All ranks have to come to it in each step "
                     "(SUCROSE_RANK_TIMEOUT_S sets how long to wait)",
                     ranks=self.missing,
                 )
@@ -139,3 +144,9 @@ class AgreedCalls:
             key = f"{request.number}/{rank}"
             if rank not in posts and self._keys.has(key):
                 posts[rank] = int(self._keys.get(key))
+
+    def _has_read(self, request: _Request) -> None:
+        number, world_size = request.number, self._ranks.world_size
+        if self._keys.count(f"{number}/read", 1) == world_size:
+            for key in (number, *(f"{number}/{rank}" for rank in range(world_size)), f"{number}/read"):
+                self._keys.delete(str(key))

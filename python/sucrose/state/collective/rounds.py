@@ -99,16 +99,15 @@ class Round:
 
     def begin_writing(self) -> Ranks:
         """The ranks for what they do together in this round, once it is on."""
-        if self.ranks.rank == 0 and self.number > 1:  # all have come here, and so are over with the one before
-            Round(self.ranks, self.occasion, self.number - 1)._delete()  # noqa: SLF001 - of this class
         return self.ranks.apart(self._name)
+
+    def delete(self) -> None:
+        """Removes what there is of it in the store. No rank comes to it any more."""
+        for key in (_VERDICT, _ARRIVED, *map(str, range(self.ranks.world_size))):
+            self._keys.delete(key)
 
     def _missing(self) -> tuple[int, ...]:
         return tuple(rank for rank in range(self.ranks.world_size) if not self._keys.has(str(rank)))
 
     def _say(self, verdict: Verdict) -> Verdict:
         return _decoder.decode(self._keys.put_first(_VERDICT, _encoder.encode(verdict)))
-
-    def _delete(self) -> None:
-        for key in (_VERDICT, _ARRIVED, *map(str, range(self.ranks.world_size))):
-            self._keys.delete(key)

@@ -43,6 +43,7 @@ class CollectiveSaves:
         self.calls = Calls(ranks)
         self._checkpoints = collective(checkpoints)
         self._numbers = dict.fromkeys(Occasion, 0)
+        self._deleted = dict.fromkeys(Occasion, 0)
 
     def open(self, occasion: Occasion, *, calls: bool) -> Round:
         """The next round of its kind, in which this rank has not arrived; `calls` for the other ranks.
@@ -109,11 +110,19 @@ class CollectiveSaves:
         if not verdict.is_on:
             raise RankError(f"saving the states of all ranks was called off: {verdict.why}", ranks=verdict.ranks)
         assert states is not None  # else it would not be on
+        self._delete_before(this)
         writing = this.begin_writing()
         with writing.begin("comparing states") as exchange:
             replicated = equal_on_all(exchange, states)
         self._checkpoints.save_together(states, writing, replicated)
         return True
+
+    def _delete_before(self, this: Round) -> None:
+        """All ranks have come to this round, and so are over with those before, also with what was called off."""
+        if self.ranks.rank == 0:
+            for number in range(self._deleted[this.occasion] + 1, this.number):
+                Round(self.ranks, this.occasion, number).delete()
+            self._deleted[this.occasion] = this.number - 1
 
 
 class CollectivePending(BackgroundSave):

@@ -38,11 +38,12 @@ def call_with_retries(
     while True:
         try:
             return operation(attempt)
-        except Exception as error:  # whatever a client raises, `examine` has to tell
+        except Exception as error:  # noqa: BLE001  # whatever a client raises, `examine` has to tell
             failure = examine(error)
             if not (repeatable and failure.is_passing) or attempt >= options.attempts:
                 elapsed_s = time.monotonic() - begun
-                raise storage_error(failure, error, doing, url, attempts=attempt, elapsed_s=elapsed_s) from error
+                failed = storage_error(failure, error, doing, url, attempts=attempt, elapsed_s=elapsed_s)
+                raise failed from (None if failed is error else error)
             pause_s = pause_before(attempt + 1, failure, options)
             logger.info("%s %s failed, attempt %d of %d: %s", doing, url, attempt, options.attempts, failure.said)
         pause(pause_s)

@@ -144,7 +144,8 @@ class UploadQueue:
             carry(upload)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
             forget_frames(error)  # they have buffers
-            logger.error(  # noqa: TRY400 - the message has it all
+            logger.log(
+                logging.INFO if upload.unwanted.is_set() else logging.ERROR,  # the end of the program tells
                 "uploading the staged copy %s to %s failed, and the copy stays: %s: %s",
                 upload.path,
                 upload.url,
