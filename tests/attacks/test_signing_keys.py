@@ -172,18 +172,18 @@ def test_signing_needs_a_key_an_index_and_a_snapshot(tmp_path: Path) -> None:
 def test_a_signature_that_cannot_be_written_leaves_the_snapshot_readable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sucrose.snapshot import signing
+    from sucrose.storage import local
 
     path = tmp_path / "step_1"
     Snapshot.take(path, state_of())
-    replace_file = signing.replace_file
+    replace_file = local.replace_file
 
     def full(target: str, data: bytes, sync: Any) -> None:
         if target.endswith(SIGNATURE):
             raise OSError(28, "No space left on device", target)
         replace_file(target, data, sync)
 
-    monkeypatch.setattr(signing, "replace_file", full)
+    monkeypatch.setattr(local, "replace_file", full)
     with pytest.raises(OSError, match="No space left"):
         Snapshot(path, signing_key=KEY).sign()
     assert weight_in(path) == 1

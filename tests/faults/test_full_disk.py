@@ -19,7 +19,7 @@ from sucrose import Catalog, Retention, Snapshot, StateDict
 from sucrose.errors import StorageError, StorageFullError
 from sucrose.scenarios.checkpoints import CheckpointFolder
 from sucrose.snapshot import single_file
-from sucrose.snapshot import take as take_module
+from sucrose.snapshot.places import opening
 from sucrose.storage import free_space
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_space_that_somebody_else_uses_up_meanwhile_is_the_same_error_and_the_ne
         filler.write(bytes(8 * MIB))
     before = contents(disk)
     with monkeypatch.context() as patched:
-        for module in (take_module, single_file):
+        for module in (opening, single_file):
             patched.setattr(module, "check_free_space", lambda *_, **__: None)
         with pytest.raises(StorageFullError, match=r"No space left.*needs about 6\.0 MiB, and \d") as caught:
             put(disk, LARGE * 3 // 8, 2.0)
@@ -258,7 +258,7 @@ def test_a_full_disk_that_the_engine_finds_is_an_error_of_the_system(
     disk: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     monkeypatch.setenv("SUCROSE_ENGINE", engine)
-    monkeypatch.setattr(take_module, "check_free_space", lambda *_, **__: None)
+    monkeypatch.setattr(opening, "check_free_space", lambda *_, **__: None)
     take(disk, SMALL, 1.0)
     for direct_min_nbytes in (0, 1 << 40):
         monkeypatch.setenv("SUCROSE_DIRECT_MIN_NBYTES", str(direct_min_nbytes))

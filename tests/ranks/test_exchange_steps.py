@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,23 @@ def test_a_rank_that_is_at_work_is_waited_for(store: Any) -> None:
             return exchange.gather("written", b"%d" % rank)
 
     assert run_threads(2, run) == [[b"0", b"1"], None]
+
+
+def test_a_rank_that_waits_no_longer_names_whom_it_has_waited_for(store: Any) -> None:
+    exchange = exchange_of(store, 1, 2)
+    waiting = threading.Event()
+
+    def give_up() -> None:
+        waiting.wait(60)
+        exchange.give_up_waiting()
+
+    other = threading.Thread(target=give_up)
+    other.start()
+    waiting.set()
+    with pytest.raises(RankError, match="no longer waited for rank 0") as caught:
+        exchange.broadcast("outcome", None)
+    assert caught.value.ranks == (0,)
+    other.join()
 
 
 def test_ranks_that_make_different_calls_hear_which(store: Any) -> None:

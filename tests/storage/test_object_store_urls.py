@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import sucrose
 from sucrose import Snapshot, StateDict
 from sucrose.errors import ConfigError, StorageError
 from sucrose.storage import location_of
@@ -27,6 +28,22 @@ def test_a_url_that_pathlib_has_broken_is_no_local_folder(
             use()
         assert raised.value.path == f"{scheme}:/bucket/run"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/run", Path("s3://bucket/run")], ids=["URL", "broken URL"])
+def test_what_is_for_file_systems_only_says_so_of_a_url(
+    url: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:" / "bucket").mkdir(parents=True)  # what it would be taken for is there
+    for use in (
+        lambda: sucrose.save({}, url),
+        lambda: sucrose.load(url),
+        lambda: sucrose.scenario(url, "base"),
+    ):
+        with pytest.raises(ConfigError):
+            use()
+    assert list((tmp_path / "s3:" / "bucket").iterdir()) == []
 
 
 def test_other_paths_with_colons_are_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

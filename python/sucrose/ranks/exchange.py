@@ -92,6 +92,10 @@ class Exchange(ABC):
         """Tells all others that this rank has failed, the first time; never raises."""
 
     @abstractmethod
+    def give_up_waiting(self) -> None:
+        """Ends the wait for other ranks that is under way, and those to come, by a `RankError`. For any thread."""
+
+    @abstractmethod
     def close(self) -> None:
         """Ends the operation on this rank; the last one removes its keys. Raises nothing, and a second call is none."""
 

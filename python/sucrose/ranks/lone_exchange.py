@@ -31,5 +31,8 @@ class LoneExchange(Exchange):
     def fail(self, error: BaseException) -> None:
         pass
 
+    def give_up_waiting(self) -> None:
+        pass
+
     def close(self) -> None:
         pass

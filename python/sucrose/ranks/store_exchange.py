@@ -59,6 +59,10 @@ class StoreExchange(Exchange):
         self._kept: list[tuple[str, int]] = []  # keys of values that stay until all have closed, with their parts
         self._is_unread = False  # rank 0 has told the others something since it last heard of all
         self._is_closed = False
+        self._is_given_up = False
+
+    def give_up_waiting(self) -> None:
+        self._is_given_up = True
 
     def gather(self, step: str, value: bytes) -> list[bytes] | None:
         key = self._begin_step("gathers", step)
@@ -166,8 +170,16 @@ class StoreExchange(Exchange):
             raise out_of_step(self._members, self._place.name, rank, place)
 
     def _wait_until(self, is_there: Callable[[], bool], missing: Callable[[], Sequence[int]]) -> None:
+        def look() -> bool:
+            if is_there():
+                return True
+            if self._is_given_up:
+                ranks = tuple(missing())
+                raise RankError(f"{self._place.name}: no longer waited for {self._members.name(ranks)}", ranks=ranks)
+            return False
+
         wait_until(
-            is_there,
+            look,
             missing,
             place=self._place,
             failure=self._failure,

@@ -29,6 +29,7 @@ from sucrose.config import ConfigFile, read_config_file
 from sucrose.config.suggestions import nearest
 from sucrose.errors import ConfigError
 from sucrose.scenarios.checkpoint_names import CheckpointNames, stem_of
+from sucrose.storage import local_path
 
 _NAMES = ("ckpts_folder", "logs_folder", "epoch_prefix", "ckpts_extension", "step_key")
 _KEEP_ALL = Retention()
@@ -64,9 +65,9 @@ class Workspace:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ConfigError: its content is not what it should be.
+            ConfigError: its content is not what it should be, or `work_dir` is the URL of an object store.
         """
-        folder = os.path.abspath(os.path.expanduser(os.fspath(work_dir)))
+        folder = os.path.abspath(os.path.expanduser(local_path(work_dir)))
         try:
             config = read_config_file(folder)
         except FileNotFoundError:

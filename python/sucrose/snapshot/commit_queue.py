@@ -95,6 +95,13 @@ class CommitQueue:
             if not queued.was_added:  # its caller was interrupted before, or perhaps just after, adding it
                 self._takes.append(queued)
 
+    def give_up(self, queued: QueuedTake) -> None:
+        """As `request_cancel`; and a commit that has begun does not wait for other ranks any more."""
+        self.request_cancel(queued)
+        take = queued.take
+        if take is not None:
+            take.give_up_waiting()
+
     def cancel(self, queued: QueuedTake) -> bool:
         """Stops a take and waits until nothing of it is left; false where it was committed."""
         self.request_cancel(queued)

@@ -72,7 +72,7 @@ def end_of_process() -> None:
 def _cancel_all(takes: list[QueuedTake]) -> list[QueuedTake]:
     """Those of the takes that were not committed."""
     for queued in takes:
-        COMMITS.request_cancel(queued)
+        COMMITS.give_up(queued)
     deadline = time.monotonic() + _LEAVE_WITHIN_S
     for queued in takes:
         COMMITS.wait_ended(queued, max(0.0, deadline - time.monotonic()))

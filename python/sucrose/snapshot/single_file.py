@@ -38,6 +38,7 @@ from sucrose.snapshot.archive import Archive
 from sucrose.snapshot.tensors import storage_address
 from sucrose.snapshot.torch_pickle import StoragePickler
 from sucrose.snapshot.torch_unpickle import BROKEN_PICKLE, MapLocation, refusal
+from sucrose.storage import local_path
 from sucrose.storage.free_space import check_free_space, is_full, storage_full
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> 
 
     Args:
         obj: anything that `torch.save` can save.
-        path: the file; an existing one is replaced.
+        path: the file, on a file system; an existing one is replaced.
         durable: return only when the file would survive a power cut.
 
     Raises:
+        ConfigError: `path` is the URL of an object store, to which only snapshots go.
         NotDurableError: the file is in place, but its folder could not be fsynced.
         StorageFullError: there is too little space for it; beside the old one, where it replaces one.
         OSError: the file cannot be written; nothing is left behind.
@@ -71,7 +73,7 @@ def save(obj: object, path: str | os.PathLike[str], *, durable: bool = True) -> 
         >>> torch.load("/tmp/weights.pt")
         {'weight': tensor([1., 1., 1.])}
     """
-    target = os.path.realpath(path)
+    target = os.path.realpath(local_path(path))
     save_with_records(obj, target, {}, temporary=temporary_beside(target), durable=durable)
 
 
@@ -125,11 +127,12 @@ def load(
         verify: check the CRC-32 of everything that is read.
 
     Raises:
+        ConfigError: `path` is the URL of an object store.
         FileNotFoundError: there is no such file.
         CorruptionError: the file is torn, or its bytes are not those that were saved.
         UnsafeObjectError: `weights_only` refuses an object in it.
     """
-    name = os.path.abspath(path)
+    name = os.path.abspath(local_path(path))
     fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     try:
         mode = os.fstat(fd).st_mode

@@ -138,6 +138,10 @@ class StartedTake:
         self._why = why
         self.writes.cancel()
 
+    def give_up_waiting(self) -> None:
+        """Other ranks are not waited for any more; what that ends is raised. For any thread."""
+        self._exchange.give_up_waiting()
+
     def alive(self) -> None:
         """Shows the other ranks that this one is at work."""
         self._exchange.alive()
