@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
 import pytest
 from azure_server import ACCOUNT, CONTAINER, KEY, AzureServer
 
+from sucrose.errors import ConfigError
 from sucrose.storage.objects import Storage, open_storage
 from sucrose.testing.storage import StorageConformance
 
@@ -29,3 +31,11 @@ def test_the_variable_of_the_vendors_client_is_honoured(
     with open_storage(f"abfs://{CONTAINER}/{uuid.uuid4().hex}") as storage:
         storage.put("a", b"x")
         assert storage.read("a") == b"x"
+
+
+def test_without_an_account_it_is_said_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("adlfs")
+    for variable in [name for name in os.environ if name.startswith("AZURE_STORAGE_")]:
+        monkeypatch.delenv(variable)
+    with pytest.raises(ConfigError, match=r"az://container.*account_name"):
+        open_storage("az://container/run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 pytest.importorskip("fsspec")
 
+from sucrose.errors import StorageError
 from sucrose.storage.objects import Storage, open_storage
 from sucrose.testing.storage import StorageConformance
 
@@ -27,3 +29,13 @@ def test_an_upload_that_is_aborted_leaves_no_temporary_file(tmp_path: Path) -> N
     with open_storage(f"file://{tmp_path}/run") as storage, storage.upload("a") as upload:
         upload.write_part(1, b"x")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_system_that_cannot_write_says_that_it_may_be_for_reading_only() -> None:
+    with (
+        open_storage("https://store.example/run") as storage,
+        pytest.raises(StorageError, match="reading only") as raised,
+    ):
+        storage.put("a", b"x")
+    assert raised.value.errno == errno.EOPNOTSUPP
+    assert raised.value.path == "https://store.example/run/a"

@@ -197,7 +197,15 @@ def open_url(url: str, options: StorageOptions) -> ObjectStorage:
     if host and "account_name" not in options.client:
         account = {"account_name": host.partition(".")[0], **options.client}
         options = StorageOptions.parse({**_as_given(options), "client": account})
-    return ObjectStorage(AzureBackend(container, options, adlfs), base, prefix, options)
+    try:
+        backend = AzureBackend(container, options, adlfs)
+    except ValueError as error:  # adlfs finds no account
+        raise ConfigError(
+            f"{base}: {error}. Give account_name and account_key, or connection_string, in storage_options or the "
+            "AZURE_STORAGE_* variables",
+            path=base,
+        ) from error
+    return ObjectStorage(backend, base, prefix, options)
 
 
 def client_arguments(options: StorageOptions) -> dict[str, Any]:

@@ -168,6 +168,7 @@ def _what_to_do(failure: Failure, attempts: int) -> str:
         errno.EBUSY: "The store limits the rate of requests: lower 'concurrency' in storage_options, or raise "
         "'attempts' and 'max_backoff_s'",
         errno.ENOSPC: "The store is full, or a quota is used up: free space there",
+        errno.EOPNOTSUPP: "The store cannot do that: perhaps it is for reading only",
         errno.EROFS: "Choose another URL",
     }
     if failure.errno in advice:
@@ -186,6 +187,8 @@ def _meaning(  # noqa: PLR0911  # a list of cases, the most certain ones first
         return getattr(error, "errno", None) or errno.EIO, False
     if isinstance(error, FileExistsError):
         return errno.EEXIST, False
+    if isinstance(error, NotImplementedError):
+        return errno.EOPNOTSUPP, False
     if code in _MISSING_CODES or status in (404, 410) or isinstance(error, _NO_FILE):
         return errno.ENOENT, False
     if code in _THROTTLING or status in (429, 503):
