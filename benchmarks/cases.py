@@ -191,8 +191,8 @@ CASES: dict[str, Case] = {
     "S1": Case(
         title="To an object store and back",
         cells=(
-            *_cells(Operation.PUT, ("large", "small"), _OBJECT_STORE),
-            *_cells(Operation.GET, ("large", "small"), _OBJECT_STORE),
+            *_cells(Operation.PUT, ("large",), _OBJECT_STORE),
+            *_cells(Operation.GET, ("large",), _OBJECT_STORE),
         ),
     ),
     "G1": Case(

@@ -27,15 +27,23 @@ def url_of(path: Path) -> str:
 
 class SucroseOnObjectStore(SucroseSnapshot):
     name = "sucrose, S3"
-    note = "Snapshot.take(overwrite=True) and restore by URL, digests written and checked; restores in place"
+    note = "Snapshot.take to a new URL each time, and restore, digests written and checked; restores in place"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
 
     def save(self, state: State, path: Path) -> None:
-        self._snapshot.take(url_of(path), self._app_state(state), overwrite=True)
+        self._count += 1
+        self._snapshot.take(self._url(path), self._app_state(state))
 
     def load(self, state: State, path: Path) -> Mapping[str, Tensor]:
         target = self._state_dict(**state)
-        self._snapshot(url_of(path)).restore({"state": target})
+        self._snapshot(self._url(path)).restore({"state": target})
         return dict(target)
+
+    def _url(self, path: Path) -> str:
+        return f"{url_of(path)}/step_{self._count}"
 
 
 class _Transfer(Contender):

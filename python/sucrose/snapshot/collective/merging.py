@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sucrose.snapshot.collective.parts import Part
     from sucrose.storage import LocalDirectory
 
-MAX_MESHES_NBYTES = MAX_METADATA_NBYTES // 2
+MAX_MESHES_NBYTES = MAX_METADATA_NBYTES // 4
 """Of the meshes in a manifest, where every rank has them in entries of its own."""
 
 
