@@ -54,6 +54,27 @@ def test_a_request_that_the_store_cannot_serve_now_is_made_again(
     assert fault.hits == 3
 
 
+def test_a_slow_answer_is_waited_for_and_the_request_made_once(proxy: FaultyProxy, open_through: Open) -> None:
+    storage = open_through(stall_timeout_s=30.0, answer_timeout_s=30.0)
+    faults = [proxy.inject(method, "/a", delay_s=0.5) for method in ("PUT", "GET", "HEAD")]
+    storage.put("a", b"the bytes")
+    assert storage.read("a") == b"the bytes"
+    assert storage.size("a") == 9
+    assert [(fault.hits, proxy.count(fault.method, "/a")) for fault in faults] == [(1, 1)] * 3
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_an_answer_that_comes_later_than_the_limit_is_asked_for_again(
+    proxy: FaultyProxy, open_through: Open, method: str
+) -> None:
+    storage = open_through(stall_timeout_s=0.3, answer_timeout_s=0.3)
+    fault = proxy.inject(method, "/a", delay_s=2.0)
+    storage.put("a", b"the bytes")
+    assert storage.read("a") == b"the bytes"
+    assert fault.hits == 1
+    assert proxy.count(method, "/a") > 1
+
+
 @pytest.mark.parametrize("status", [400, 403, 404])
 def test_a_request_that_the_store_refuses_is_not_made_again(
     proxy: FaultyProxy, open_through: Open, status: int

@@ -84,6 +84,7 @@ def test_a_bad_network_is_overcome(url: str, options: dict[str, Any], proxy: Fau
         proxy.inject("PUT", "partNumber", upload_nbytes=100_000, stall=True),
         proxy.inject("PUT", "partNumber", lose_answer=True, times=2),
         proxy.inject("POST", "uploadId", lose_answer=True),
+        proxy.inject("PUT", "partNumber", delay_s=0.3, times=2),
         proxy.inject("PUT", "/objects/", status=429),
         proxy.inject("PUT", ".snapshot_index", status=503, times=2),
         proxy.inject("PUT", ".snapshot_metadata", lose_answer=True),

@@ -25,6 +25,7 @@ class Fault:
         download_nbytes: the connection is lost after so many bytes of the answer's body.
         lose_answer: the server does what it is asked for, and the connection is lost instead of the answer.
         stall: nothing is lost: the connection stays open, and not a byte moves any more.
+        delay_s: the server gets the request so many seconds late.
         hits: how many requests it has happened to.
     """
 
@@ -37,6 +38,7 @@ class Fault:
     download_nbytes: int | None = None
     lose_answer: bool = False
     stall: bool = False
+    delay_s: float = 0.0
     hits: int = 0
 
 
@@ -87,9 +89,9 @@ class FaultyProxy:
                     return fault
         return None
 
-    def hang(self) -> None:
-        """Waits until the proxy is closed."""
-        self._released.wait()
+    def hang(self, timeout_s: float | None = None) -> None:
+        """Waits until the proxy is closed, or so long."""
+        self._released.wait(timeout_s)
 
     def connect(self) -> http.client.HTTPConnection:
         """A new connection to the server."""
@@ -117,6 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
             if fault is not None and fault.status is not None:
                 self._answer(fault.status, b"<Error><Code>Injected</Code></Error>", fault.headers)
                 return
+            if fault is not None and fault.delay_s:
+                self.owner.hang(fault.delay_s)
             connection = self.owner.connect()
             try:
                 self._exchange(connection, body, fault)
