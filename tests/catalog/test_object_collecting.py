@@ -16,6 +16,7 @@ from watched_store import Asked, WatchedStore, serve
 from sucrose import Catalog, StateDict
 from sucrose.catalog.background import COLLECTOR
 from sucrose.catalog.collecting import collect
+from sucrose.catalog.objects import records
 from sucrose.catalog.opening import open_catalog_directory
 from sucrose.catalog.retention import Retention
 from sucrose.errors import StorageError
@@ -309,3 +310,27 @@ def test_what_a_collection_removes_meanwhile_does_not_come_into_quarantine(store
     assert reader.quarantined() == []
     Catalog(watched).collect()
     assert folders(watched) == {newest.id}
+
+
+def test_what_is_removed_while_somebody_looks_is_removed_to_the_end(
+    bucket: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(bucket.root)
+    first = catalog.save(1, state(1))
+    catalog.save(2, state(2))
+    assert COLLECTOR.wait_idle(PATIENCE_S)
+    directory = open_catalog_directory(bucket.root, None)
+    assert directory.newest_record() is not None
+    look = records.side_by_side
+
+    def look_and_lose(*arguments: Any) -> Any:
+        found = look(*arguments)
+        if directory.discard(first):
+            monkeypatch.undo()
+        return found
+
+    monkeypatch.setattr(records, "side_by_side", look_and_lose)
+    assert directory.newest_record() is not None  # began before the removal, and has seen the first
+    assert directory.leftovers() == [first.id]
+    assert directory.remove(first.id)
+    assert folders(bucket.root) == {generation.id for generation in catalog.generations()}

@@ -35,6 +35,8 @@ class Records:
         self._storage = storage
         self._concurrency = concurrency
         self._known: dict[str, GenerationRecord] = {}
+        self._forgotten: set[str] = set()
+        """Names that are never used again: a look that began before they were forgotten still has their records."""
         self._vanished: dict[str, Found] = {}
         """Those of the last look. Some stores list folders for ever of which nothing is left."""
 
@@ -44,6 +46,7 @@ class Records:
 
     def forget(self, name: str) -> None:
         """It is no generation any more."""
+        self._forgotten.add(name)
         self._known.pop(name, None)
 
     def look(self, *, trusts_known: bool) -> dict[str, Found]:
@@ -66,7 +69,13 @@ class Records:
                     strict=True,
                 )
             )
-            self._known = {name: record for name, record in found.items() if isinstance(record, GenerationRecord)}
+            self._known = {
+                name: record
+                for name, record in found.items()
+                if isinstance(record, GenerationRecord) and name not in self._forgotten
+            }
+            for name in self._forgotten.copy():
+                self._known.pop(name, None)
             self._vanished = {name: what for name, what in found.items() if what in _VANISHED}
             if vanished.issuperset(self._vanished):
                 return found
