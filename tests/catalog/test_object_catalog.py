@@ -301,6 +301,7 @@ def put_generations(place: Place, count: int) -> None:
 def test_records_are_read_once_and_side_by_side(store: WatchedStore, watched: str) -> None:
     for step in range(4):
         Catalog(watched).save(step, state(step))
+    assert COLLECTOR.wait_idle(PATIENCE_S)  # the collections read records, too
     catalog = Catalog(watched, storage_options={"concurrency": 3})
     all_three = threading.Barrier(3)
     left = list(range(3))

@@ -75,6 +75,7 @@ def test_the_commit_record_goes_before_everything_else(store: WatchedStore, watc
 def test_a_dry_run_tells_what_a_collection_then_does(bucket: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in range(4):
         Catalog(bucket.root).save(step, state(step))
+    assert COLLECTOR.wait_idle(PATIENCE_S)  # it would take away what is left at once
     with monkeypatch.context() as patch:
         patch.setattr(memory, "_now", an_hour_more_than_a_day_ago)
         bucket.write("step_7-01234567/data/0123456789ab/0_0.safetensors", b"half")
@@ -98,6 +99,7 @@ def test_what_a_dead_writer_left_is_removed_after_a_day_and_a_live_ones_is_not(
     data = "data/0123456789ab/0_0.safetensors"
     catalog = Catalog(bucket.root)
     catalog.save(1, state(1))
+    assert COLLECTOR.wait_idle(PATIENCE_S)  # it would take away what is left at once
     with monkeypatch.context() as patch:
         patch.setattr(memory, "_now", an_hour_more_than_a_day_ago)
         for name in ("step_5-00000000", "step_6-00000000", "step_7-00000000", "somebody"):

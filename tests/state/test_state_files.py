@@ -12,18 +12,24 @@ import stat
 import sys
 import tempfile
 import threading
+import time
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
 from sucrose import Snapshot
 from sucrose.errors import UnsafeObjectError, UnsupportedError
+from sucrose.state import open_files
 from sucrose.state.managers import StateManager
 from sucrose.state.values import FrozenState, freeze, from_state_dict, thaw, to_state_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from typing_extensions import Buffer
+
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -446,6 +452,32 @@ def test_a_file_that_another_thread_writes_is_saved_whole_and_not_disturbed(
         contents = path.read_bytes()
         assert expected.startswith(contents)
         assert again.tell() <= len(contents)
+
+
+@pytest.mark.parametrize("mode", ["w", "wb"])
+def test_a_position_in_the_middle_of_a_write_counts_nothing_twice(
+    path: Path, reopened: Reopened, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(open_files, "_ATTEMPTS", 1)
+    is_written = threading.Event()
+
+    class SlowFile(io.FileIO):
+        def write(self, data: Buffer) -> int:
+            nbytes = super().write(data)
+            is_written.set()
+            time.sleep(0.3)
+            return nbytes
+
+    writer = io.BufferedWriter(SlowFile(path, "w"), 512)
+    with io.TextIOWrapper(writer) if mode == "w" else writer as file:
+        text: Any = "x" * 512
+        file.write(text if mode == "w" else text.encode())
+        thread = threading.Thread(target=file.flush)
+        thread.start()
+        assert is_written.wait(PATIENCE_S)
+        frozen = freeze(file, "file")
+        thread.join()
+    assert reopened(frozen).tell() == len(path.read_bytes()) == 512
 
 
 class Decoding:

@@ -146,11 +146,14 @@ import torch
 from torch.utils.data import DataLoader
 os.setsid()
 slowly()
-for batch in DataLoader(torch.arange(1000), num_workers=2, multiprocessing_context="fork"):
+# Kept until the end: an iterator that goes earlier waits for locks which dead workers may have held.
+batches = iter(DataLoader(torch.arange(1000), num_workers=2, multiprocessing_context="fork"))
+for batch in batches:
     progress["step"] += 1
     if progress["step"] == 3:
         os.killpg(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        while True:  # as the workers die, another thread may get the signal, which ends no sleep of this one then
+            time.sleep(0.01)
 """
     done = run(code, tmp_path)
     assert done.returncode == 143, done.stderr

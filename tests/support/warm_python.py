@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _SERVER = """
-import gc, json, os, sys
+import faulthandler, gc, json, os, sys
+faulthandler.enable()
 exec(sys.argv.pop(1))
 gc.collect()
 gc.freeze()  # a child's collections, of which its end has several, touch nothing of torch's
@@ -137,15 +138,16 @@ class RunningProgram:
         """Blocks until the program has ended.
 
         Raises:
-            subprocess.TimeoutExpired: it took longer than `timeout_s`, and was killed.
+            subprocess.TimeoutExpired: it took longer than `timeout_s`, and was killed; what it printed, and where it was, is printed.
         """
         is_over, _, _ = select.select([self._answers], [], [], timeout_s)
         if not is_over:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGABRT)
         status = _read_number(self._answers)
         stdout, stderr = (path.read_text(encoding="utf-8") for path in self._streams.values())
         self._folder.cleanup()
         if not is_over:
+            print(stdout, stderr, sep="\n", file=sys.stderr)
             raise subprocess.TimeoutExpired("a program", timeout_s, stdout, stderr)
         return subprocess.CompletedProcess(self._arguments, status, stdout, stderr)
 

@@ -80,11 +80,9 @@ def _open_parts(file: OpenFile, raw: io.FileIO) -> tuple[str, int, bytearray, in
     path = _path_of(raw)
     for _ in range(_ATTEMPTS):
         # In this order: what lies before the position is in the contents, whoever writes meanwhile.
-        position = _tell(file)
-        if file.writable():
-            file.flush()
+        position = _tell_flushed(file) if file.writable() else _tell(file)
         contents = _read(f"/proc/self/fd/{raw.fileno()}")
-        if not file.writable() or _tell(file) == position:
+        if not file.writable() or _tell_flushed(file) == position:
             break
     _last_seen[file] = (path, position)
     return path, position, contents, stat.S_IMODE(info.st_mode)
@@ -124,6 +122,14 @@ def _path_of(raw: io.FileIO) -> str:
 
 def _tell(file: OpenFile) -> int:
     return position_of(file) if isinstance(file, io.TextIOWrapper) else file.tell()
+
+
+def _tell_flushed(file: OpenFile) -> int:
+    file.flush()
+    if isinstance(file, io.TextIOWrapper):
+        return position_of(file)
+    # While another thread writes, `tell` of a buffered writer counts bytes twice; this takes its lock.
+    return file.seek(0, os.SEEK_CUR)
 
 
 def _read(path: str) -> bytearray:

@@ -38,7 +38,8 @@ def position_of(file: io.TextIOWrapper) -> int:
         UnsupportedError: a loop over its lines is under way, or it is read without a pause.
     """
     if not file.readable():
-        return _tell(file)  # it has no decoder
+        file.flush()
+        return file.buffer.seek(0, io.SEEK_CUR)  # it has no decoder; and `tell` is wrong while another thread writes
     for _ in range(_ATTEMPTS):
         position = call_in_main_thread(lambda: _try_tell(file), _MAIN_THREAD_TIMEOUT_S)
         if position is not None:
