@@ -138,7 +138,7 @@ class RunningProgram:
         """Blocks until the program has ended.
 
         Raises:
-            subprocess.TimeoutExpired: it took longer than `timeout_s`, and was killed; what it printed, and where it was, is printed.
+            subprocess.TimeoutExpired: it took longer than `timeout_s`, and was killed; what it said is printed.
         """
         is_over, _, _ = select.select([self._answers], [], [], timeout_s)
         if not is_over:
