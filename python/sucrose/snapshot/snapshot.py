@@ -12,26 +12,23 @@ import torch
 from sucrose.compression import Compression
 from sucrose.engine import get_engine
 from sucrose.errors import ConfigError, CorruptionError, UnsupportedError
-from sucrose.formats.index import INDEX_FILE, SnapshotIndex
+from sucrose.formats.index import INDEX_FILE
 from sucrose.formats.manifest import METADATA_FILE, Entry, SnapshotMetadata
 from sucrose.formats.signature import SIGNATURE_FILE
 from sucrose.formats.signing_keys import SIGNING_KEY, Signer, SigningKey
 from sucrose.ranks import Ranks
 from sucrose.snapshot.allocation import collector_paused
 from sucrose.snapshot.arguments import checked_globs
-from sucrose.snapshot.authenticity import check_verify, signer_of
+from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.capture import PrepareTensor
-from sucrose.snapshot.contents import load_metadata, load_stored_object
 from sucrose.snapshot.entries import find_entry
 from sucrose.snapshot.flatten import encode_key
-from sucrose.snapshot.incremental.bases import base_paths, check_bases
+from sucrose.snapshot.incremental.bases import base_paths
 from sucrose.snapshot.incremental.flattening import flatten_snapshot
+from sucrose.snapshot.opened import OpenedSnapshot
 from sucrose.snapshot.pending import PendingSnapshot
-from sucrose.snapshot.reading import ReadBatch
-from sucrose.snapshot.remote.read_ahead import with_objects_ahead
 from sucrose.snapshot.restore import RestoreReport, restore_app_state
 from sucrose.snapshot.signing import sign_snapshot
-from sucrose.snapshot.state_reader import StateReader
 from sucrose.snapshot.stateful import AppState, check_app_state
 from sucrose.snapshot.take_request import TakeRequest, async_take, failing_on_all, take
 from sucrose.snapshot.take_stats import TakeStats
@@ -87,12 +84,10 @@ class Snapshot:
         """
         self.path = os.fspath(path)
         self._storage_options = storage_options
-        self._storage = open_directory(path, storage_options)
-        self._metadata: SnapshotMetadata | None = None
-        self._index: SnapshotIndex | None = None
-        self._stats: TakeStats | None = None
-        self._bases_are_checked = False
+        directory = open_directory(path, storage_options)
         self._signer = signer_of(signing_key)
+        self._opened = OpenedSnapshot(directory, self.path, self._signer)
+        self._stats: TakeStats | None = None
         self._pg = pg
 
     @classmethod
@@ -297,10 +292,10 @@ class Snapshot:
         """
         with Ranks.of(self._pg).begin("restoring a snapshot") as exchange:
             check_app_state(app_state)
-            batch = self._batch(verify=verify, show_progress=progress if exchange.rank == 0 else False)
+            batch = self._opened.batch(verify=verify, show_progress=progress if exchange.rank == 0 else False)
             paths = [f"{exchange.rank}/{encode_key(key)}" for key in app_state]
-            reader = self._reader(batch, paths, verify=verify, allow_pickle=allow_pickle, cast=cast)
-            index = self._index_of_metadata()
+            reader = self._opened.reader(batch, paths, verify=verify, allow_pickle=allow_pickle, cast=cast)
+            index = self._opened.index
             return restore_app_state(
                 app_state,
                 self.metadata,
@@ -341,8 +336,8 @@ class Snapshot:
         if memory_budget_bytes is not None and memory_budget_bytes <= 0:
             raise ValueError(f"memory_budget_bytes is {memory_budget_bytes}; it must be positive")
         entry = find_entry(self.metadata, path)
-        batch = self._batch(verify=verify, show_progress=None, max_inflight_nbytes=memory_budget_bytes or 0)
-        reader = self._reader(batch, [path], verify=verify, allow_pickle=allow_pickle, cast=False)
+        batch = self._opened.batch(verify=verify, show_progress=None, max_inflight_nbytes=memory_budget_bytes or 0)
+        reader = self._opened.reader(batch, [path], verify=verify, allow_pickle=allow_pickle, cast=False)
         with torch.no_grad(), collector_paused():
             value = reader.build_all(path, entry, obj_out)
         reader.mismatches += reader.unfillable
@@ -365,8 +360,8 @@ class Snapshot:
             RuntimeError: nothing is stored at one of the paths.
         """
         entries = [find_entry(self.metadata, path) for path in paths]
-        batch = self._batch(verify=verify, show_progress=None)
-        reader = self._reader(batch, paths, verify=verify, allow_pickle=allow_pickle, cast=False)
+        batch = self._opened.batch(verify=verify, show_progress=None)
+        reader = self._opened.reader(batch, paths, verify=verify, allow_pickle=allow_pickle, cast=False)
         with torch.no_grad(), collector_paused():
             values = [reader.build_all(path, entry) for path, entry in zip(paths, entries, strict=True)]
         batch.read()
@@ -397,9 +392,7 @@ class Snapshot:
             SignatureError: a signing key is set, and the snapshot is not signed with it.
             CorruptionError: it is damaged.
         """
-        if self._metadata is None:
-            self._metadata, self._index = load_metadata(self._storage, self.path, self._signer)
-        return self._metadata
+        return self._opened.metadata
 
     @property
     def bases(self) -> tuple[str, ...]:
@@ -409,8 +402,8 @@ class Snapshot:
             IncompleteSnapshotError: there is no commit record at the path.
             CorruptionError: it is damaged.
         """
-        index = self._index_of_metadata()
-        return () if index is None else base_paths(self._storage, index)
+        index = self._opened.index
+        return () if index is None else base_paths(self._opened.directory, index)
 
     def flatten(self, target: str | os.PathLike[str] | None = None, *, durable: bool = True) -> Snapshot:
         """Writes a snapshot of the same content that needs no other, and returns a reference to it.
@@ -441,7 +434,7 @@ class Snapshot:
             (1, 0)
         """
         flatten_snapshot(
-            self._storage,
+            self._opened.directory,
             self.path,
             None if target is None else os.path.abspath(local_path(target)),
             signer=self._signer,
@@ -449,8 +442,7 @@ class Snapshot:
             engine=get_engine(),
         )
         if target is None:
-            self._metadata = self._index = None
-        if target is None:
+            self._opened.forget()
             return Snapshot(self.path, storage_options=self._storage_options, signing_key=self._signer)
         return Snapshot(target, signing_key=self._signer)
 
@@ -484,9 +476,8 @@ class Snapshot:
             UnsupportedError: the snapshot has no digests (torchsnapshot wrote it).
         """
         try:
-            self._metadata = self._index = None  # from storage, not from memory
-            metadata = self.metadata
-            index = self._load_index()
+            self._opened.forget()  # from storage, not from memory
+            metadata, index = self._opened.metadata, self._opened.index
         except CorruptionError as error:
             name = os.path.basename(str(error.path))
             file = name if name.startswith((METADATA_FILE, SIGNATURE_FILE)) else INDEX_FILE
@@ -494,7 +485,7 @@ class Snapshot:
             return VerifyReport(files=0, nbytes=0, seconds=0.0, problems=(problem,))
         if index is None:
             raise UnsupportedError(f"{self.path} has no digests to verify", path=self.path)
-        return verify_files(self._storage, metadata, index, get_engine())
+        return verify_files(self._opened.directory, metadata, index, get_engine())
 
     def sign(self) -> None:
         """Signs the snapshot as it is now, with the signing key, or the first of several.
@@ -523,8 +514,8 @@ class Snapshot:
         """
         if self._signer is None:
             raise ConfigError(f"there is no key to sign with: set {SIGNING_KEY}, or give signing_key= to Snapshot")
-        self._metadata = self._index = None
-        sign_snapshot(self._storage, self._signer, self.path, get_engine())
+        self._opened.forget()
+        sign_snapshot(self._opened.directory, self._signer, self.path, get_engine())
 
     def _stage(self, staging_dir: str | os.PathLike[str] | None, *, overwrite: bool) -> None:
         """Has what is about to be taken come to its path by way of a staging folder."""
@@ -536,7 +527,7 @@ class Snapshot:
     def _go_to(self, path: str) -> None:
         """Refers to another path from here on: that of rank 0."""
         self.path = path
-        self._storage = open_directory(path, self._storage_options)
+        self._opened = OpenedSnapshot(open_directory(path, self._storage_options), path, self._signer)
 
     def _committed(self, metadata: SnapshotMetadata | None, stats: TakeStats) -> Snapshot:
         """A reference of its own to the snapshot that was just committed at this one's path."""
@@ -545,53 +536,14 @@ class Snapshot:
             from sucrose.snapshot.staged_upload.staged_snapshot import StagedSnapshot
 
             snapshot = StagedSnapshot(self, self._upload)
-        snapshot._metadata = metadata  # noqa: SLF001 - of this class
+        snapshot._opened = OpenedSnapshot(  # noqa: SLF001 - of this class
+            self._opened.directory, self.path, self._signer, metadata
+        )
         snapshot._stats = stats  # noqa: SLF001
         return snapshot
 
     def __repr__(self) -> str:
         return f"Snapshot({self.path!r})"
-
-    def _load_index(self) -> SnapshotIndex | None:
-        if self._index is None and self._stats is not None:
-            # This object took the snapshot and knows its metadata; what lies there now may be somebody else's.
-            _, self._index = load_metadata(self._storage, self.path, self._signer)
-        return self._index
-
-    def _check_bases(self) -> None:
-        if self._index is not None and not self._bases_are_checked:
-            check_bases(self._storage, self._index, get_engine())
-            self._bases_are_checked = True
-
-    def _batch(self, *, verify: bool, show_progress: bool | None, max_inflight_nbytes: int = 0) -> ReadBatch:
-        check_verify(self._signer, verify=verify)
-        index = self._index_of_metadata()
-        self._check_bases()
-        return ReadBatch(
-            self._storage,
-            index,
-            get_engine(),
-            verify=verify,
-            show_progress=show_progress,
-            max_inflight_nbytes=max_inflight_nbytes,
-        )
-
-    def _index_of_metadata(self) -> SnapshotIndex | None:
-        _ = self.metadata  # raises where there is no snapshot at all
-        return self._load_index()
-
-    def _reader(
-        self, batch: ReadBatch, paths: Sequence[str], *, verify: bool, allow_pickle: bool, cast: bool
-    ) -> StateReader:
-        """Reads what is at the paths, and in the containers there."""
-        index = self._index_of_metadata()
-        storage = with_objects_ahead(self._storage, self.metadata, index, paths)
-
-        def load(location: str, key: str) -> Any:
-            checked_by = index if verify else None
-            return load_stored_object(storage, location, key, checked_by, allow_pickle=allow_pickle)
-
-        return StateReader(self.metadata, batch, load, index.state_dict_metadata if index else {}, cast=cast)
 
 
 def _path_of(base: str | os.PathLike[str] | Snapshot | None) -> str | None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import cast
 
 from sucrose.errors import UnsupportedError
 from sucrose.state.main_thread_call import call_in_main_thread
@@ -39,7 +40,8 @@ def position_of(file: io.TextIOWrapper) -> int:
     """
     if not file.readable():
         file.flush()
-        return file.buffer.seek(0, io.SEEK_CUR)  # it has no decoder; and `tell` is wrong while another thread writes
+        buffer = cast("io.BufferedWriter", file.buffer)
+        return buffer.seek(0, io.SEEK_CUR)  # there is no decoder; and `tell` is wrong while another thread writes
     for _ in range(_ATTEMPTS):
         position = call_in_main_thread(lambda: _try_tell(file), _MAIN_THREAD_TIMEOUT_S)
         if position is not None:

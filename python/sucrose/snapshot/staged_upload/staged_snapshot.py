@@ -31,7 +31,7 @@ class StagedSnapshot(Snapshot):
         """Refers to what `reference` refers to."""
         vars(self).update(vars(reference))
         self._staged = upload
-        self._in_store = self._storage
+        self._in_store = self._opened.directory
 
     def uploaded(self) -> bool:
         self._check_process()
@@ -90,7 +90,7 @@ class StagedSnapshot(Snapshot):
             yield
             return
         held = self._staged.try_hold()
-        self._storage = self._in_store if held is None else LocalDirectory(self._staged.path)
+        self._opened.directory = self._in_store if held is None else LocalDirectory(self._staged.path)
         self._is_reading = True
         try:
             yield
