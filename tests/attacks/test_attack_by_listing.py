@@ -116,6 +116,22 @@ def test_a_tensor_of_many_ranks_is_put_together_once(folder: Path) -> None:
     assert len({entry.rank for entry in entries}) == ranks
 
 
+def test_a_list_that_many_ranks_share_is_gone_through_once(folder: Path) -> None:
+    """For each of them it would be all items: a hundred million."""
+    ranks = items = 10_000
+
+    def share(metadata: dict[str, Any], index: dict[str, Any]) -> None:
+        item = {"type": "int", "serialized_value": "1", "replicated": True}
+        metadata["world_size"] = ranks
+        metadata["manifest"].update({f"{rank}/list": {"type": "list"} for rank in range(ranks)})
+        metadata["manifest"].update({f"0/list/{number}": item for number in range(items)})
+
+    forge(folder, share)
+    entries = [entry for entry in list_snapshot(folder).entries if entry.path.startswith("list")]
+    assert sum(entry.rank == 0 for entry in entries) == items
+    assert [entry.same_as for entry in entries if entry.rank] == ["0/list"] * (ranks - 1)
+
+
 def test_a_conversion_makes_no_more_of_a_file_than_there_is(folder: Path, tmp_path: Path) -> None:
     def overlap(metadata: dict[str, Any], index: dict[str, Any]) -> None:
         entry = metadata["manifest"]["0/state/weight"]

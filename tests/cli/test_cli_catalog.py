@@ -249,13 +249,23 @@ def test_ls_counts_snapshots_that_no_catalog_wrote(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert succeed("ls", tmp_path) == "no generations\n2 snapshots here that no catalog wrote\n"
     assert read("ls", tmp_path)["other_snapshots"] == 2
-    assert succeed("ls", tmp_path / "first") == "no generations\n1 snapshot here that no catalog wrote\n"
+    assert not read("ls", tmp_path)["is_snapshot"]
     generation = Catalog(tmp_path).save(1, {"state": StateDict(value=1)})
     content = read("ls", tmp_path)
     assert [entry["name"] for entry in content["generations"]] == [generation.id]
     assert content["other_snapshots"] == 2
     Path(generation.path, ".generation").unlink()  # a catalog's all the same
     assert read("ls", tmp_path)["other_snapshots"] == 2
+
+
+def test_ls_of_a_snapshot_points_to_show(tmp_path: Path) -> None:
+    path = Catalog(tmp_path / "runs").save(1, {"state": StateDict(value=1)}).path
+    assert f"'sucrose show {path}' tells" in succeed("ls", path)
+    assert read("ls", path)["is_snapshot"]
+    Snapshot.take(tmp_path / "plain", {"state": StateDict(value=1)})
+    told = succeed("ls", tmp_path / "plain")
+    assert told.startswith("no generations\n1 snapshot here that no catalog wrote\n")
+    assert f"'sucrose show {tmp_path / 'plain'}' tells" in told
 
 
 def test_gc_removes_what_no_rule_keeps(catalog: Catalog, files_below: Any) -> None:

@@ -13,6 +13,7 @@ import torch.distributed.checkpoint as dcp
 from bitwise import assert_same, raw_bytes
 from checkpoint_commands import Sucrose, contents, damage, nested_state, random_tensor, take, weights
 from safetensors.torch import load_file, save_file
+from shared_by_ranks import add_rank
 
 import sucrose as package
 from sucrose import Snapshot, StateDict
@@ -194,6 +195,28 @@ def test_a_snapshot_with_a_base_or_compressed_converts_like_any_other(sucrose: S
     Snapshot.take(tmp_path / "step_2", {"state": state}, base=base, compression="zstd")
     sucrose.run("convert", tmp_path / "step_2", tmp_path / "state.pt")
     assert_same(torch.load(tmp_path / "state.pt", weights_only=True), {"state": dict(state)})
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_rank_takes_along_what_it_shares_with_others(tmp_path: Path, compression: str) -> None:
+    state = {
+        "model": weights(),
+        "rest": {"own": torch.ones(2), "lists": [[torch.ones(3)], {"step": 7}], "nothing": {}},
+    }
+    add_rank(take(tmp_path / "step_1", state, compression=compression), own=("rest/own",))
+    source = open_source(tmp_path / "step_1", rank=1)
+    convert(tmp_path / "step_1", tmp_path / "a.pt", rank=1)
+    assert_same(torch.load(tmp_path / "a.pt"), state)
+    convert(tmp_path / "step_1", tmp_path / "model.pt", rank=1, key="model")
+    assert_same(torch.load(tmp_path / "model.pt"), state["model"])
+    comparison = compare(source, open_source(tmp_path / "a.pt"))
+    assert (comparison.changes, comparison.n_same) == ((), len(state["model"]) + 4)
+
+
+def test_cat_reads_for_a_rank_what_another_has_written(sucrose: Sucrose, tmp_path: Path) -> None:
+    add_rank(take(tmp_path / "step_1", {"s": {"w": torch.ones(2), "n": [5]}}), own=())
+    assert sucrose.json("cat", tmp_path / "step_1", "1/s/w")["numel"] == 2
+    assert sucrose.json("cat", tmp_path / "step_1", "1/s/n/0")["value"] == 5
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch, about quantized tensors and storages of its own

@@ -14,7 +14,7 @@ from bitwise import assert_same
 from checkpoint_commands import Sucrose, damage, nested_state, take
 from safetensors.torch import load_file, save_file
 
-from sucrose import Snapshot, StateDict
+from sucrose import Catalog, Snapshot, StateDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +99,26 @@ def test_trouble_has_a_status_of_its_own(sucrose: Sucrose, tmp_path: Path) -> No
     done = sucrose.run("--debug", "diff", path, path, status=TROUBLE)
     assert "Traceback" in done.stderr
     assert "CorruptionError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("show", "runs"), 1),
+        (("cat", "runs", "s/w"), 1),
+        (("diff", "runs", "runs"), TROUBLE),
+        (("convert", "runs", "a.pt"), 1),
+        (("flatten", "runs"), 1),
+    ],
+    ids=["show", "cat", "diff", "convert", "flatten"],
+)
+def test_a_catalog_in_the_place_of_a_snapshot_is_told_with_what_lists_it(
+    sucrose: Sucrose, tmp_path: Path, arguments: tuple[str, ...], status: int
+) -> None:
+    generation = Catalog(tmp_path / "runs").save(1, {"s": StateDict(w=torch.ones(3))})
+    folder = tmp_path / "runs"
+    line = sucrose.error(*[folder if part == "runs" else part for part in arguments], status=status)
+    assert f"'sucrose ls {folder}' lists; one of them is {generation.id}" in line
 
 
 def test_cat_sums_a_tensor_up(sucrose: Sucrose, tmp_path: Path) -> None:

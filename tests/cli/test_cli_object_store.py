@@ -39,6 +39,8 @@ def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLi
     Snapshot.take(folder / "runs/damaged", first)
     data = folder / "runs/damaged/data/0_0.safetensors"
     data.write_bytes(data.read_bytes()[:-1] + b"\xff")
+    (folder / "catalog/step_7-0123abcd").mkdir(parents=True)
+    (folder / "catalog/step_7-0123abcd/.snapshot_metadata").write_bytes(b"{}")
     (folder / "runs/other").mkdir()
     (folder / "runs/other/.metadata").write_bytes(b"of torch.distributed.checkpoint")
     command_line = CommandLine(_FILL.format(bucket=BUCKET, folder=str(folder)), with_torch=True)
@@ -97,9 +99,19 @@ def test_a_snapshot_at_a_url_is_signed(command_line: CommandLine, monkeypatch: p
         (("flatten", f"{BUCKET}/runs/step_2"), "target"),
         (("show", f"{BUCKET}/nothing"), ".snapshot_metadata"),
         (("show", f"{BUCKET}/runs/other"), "copy it to a folder"),
+        (("show", f"{BUCKET}/catalog"), f"'sucrose ls {BUCKET}/catalog' lists; one of them is step_7-0123abcd"),
+        (("flatten", f"{BUCKET}/catalog", "flat"), f"'sucrose ls {BUCKET}/catalog'"),
         (("show", "nowhere://bucket/s"), "nowhere"),
     ],
-    ids=["converting to a URL", "flattening in place", "nothing there", "another kind", "an unknown scheme"],
+    ids=[
+        "converting to a URL",
+        "flattening in place",
+        "nothing there",
+        "another kind",
+        "a catalog",
+        "a catalog to flatten",
+        "an unknown scheme",
+    ],
 )
 def test_what_cannot_be_done_is_one_clear_line(
     command_line: CommandLine, arguments: tuple[str, ...], said: str

@@ -11,7 +11,9 @@ import pytest
 import torch
 from checkpoint_commands import Sucrose, damage, nested_state, take
 from command_line import SOURCES
+from golden.make_golden_ranks import sample_of
 from safetensors.torch import save_file
+from shared_by_ranks import add_rank
 
 from sucrose import Snapshot, StateDict
 
@@ -119,6 +121,54 @@ def test_show_names_the_snapshots_that_this_one_needs(sucrose: Sucrose, tmp_path
     assert content["nbytes_in_bases"] >= 8 << 20
     assert {entry["path"]: entry["nbytes"] for entry in content["entries"]}["state/frozen"] == 8 << 20
     assert f"needs {tmp_path / 'step_1'}" in sucrose.lines("show", tmp_path / "step_2")
+
+
+@pytest.fixture
+def of_two_ranks(tmp_path: Path) -> Path:
+    """A model that both ranks share, and a dict and a list that they share a part of; some are empty in truth."""
+    state = {
+        "model": {"layers": [{"weight": torch.ones(3), "bias": torch.ones(1)}, torch.ones(2)], "rates": [0.1, 0.2]},
+        "rest": {"common": torch.ones(4), "own": torch.ones(5), "mixed": [1, 2, 3], "nothing": {}, "none": []},
+    }
+    add_rank(take(tmp_path / "step_1", state), own=("rest/own", "rest/mixed/1"))
+    return tmp_path / "step_1"
+
+
+def test_what_ranks_share_is_shown_under_the_second_one_by_where_it_stands(
+    sucrose: Sucrose, of_two_ranks: Path
+) -> None:
+    lines = sucrose.lines("show", of_two_ranks)
+    second = [" ".join(line.strip("│├└─ ").split()) for line in lines[lines.index("└── rank 1") + 1 : lines.index("")]]
+    assert second == [
+        "model dict as 0/model",
+        "rest",
+        "common Tensor as 0/rest/common",
+        "own float32 [5] 20 B",
+        "mixed",
+        "0 int as 0/rest/mixed/0",
+        "1 int 2",
+        "2 int as 0/rest/mixed/2",
+        "nothing dict empty",
+        "none list empty",
+    ]
+    assert "others replicated" in sucrose.lines("show", of_two_ranks, "--depth", "1")[2]
+    content = sucrose.json("show", of_two_ranks)
+    assert {(entry["path"], entry["same_as"]) for entry in content["entries"] if "same_as" in entry} == {
+        ("model", "0/model"),
+        ("rest/common", "0/rest/common"),
+        ("rest/mixed/0", "0/rest/mixed/0"),
+        ("rest/mixed/2", "0/rest/mixed/2"),
+    }
+    assert [total["tensors"] for total in content["totals"]] == [6]
+
+
+def test_show_of_ranks_counts_a_tensor_that_is_spread_over_them_once(sucrose: Sucrose) -> None:
+    content = sucrose.json("show", sample_of(4) / "snapshot")
+    assert {entry["same_as"] for entry in content["entries"] if entry["path"] == "equal" and entry["rank"]} == {
+        "0/equal"
+    }
+    totals = {total["dtype"]: (total["tensors"], total["tied"]) for total in content["totals"]}
+    assert totals["torch.float64"] == (1, 0)
 
 
 def test_show_reads_the_header_of_a_safetensors_file(sucrose: Sucrose, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 python original.py take FOLDER             writes snapshots of all kinds into FOLDER
 python original.py restore SNAPSHOT FILE   restores SNAPSHOT and torch.saves what it got into FILE
 python original.py read SNAPSHOT PATH… FILE    torch.saves single values into FILE
+python original.py restore_ranks SNAPSHOT WORLD_SIZE FILE    restores on several ranks, each a fork, and torch.saves a
+                                                             list of what each of them got
 python original.py refuse SNAPSHOT FILE    likewise the names of the errors that it raises
 """
 
@@ -16,6 +18,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 # Only the standard finders: those of editable installations come first and know our torchsnapshot.
 sys.meta_path[:] = [finder for finder in sys.meta_path if isinstance(finder, type)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, os.environ["SUCROSE_ORIGINAL"])
 
 import states  # noqa: E402 - after the path is set
@@ -63,6 +66,31 @@ def read(snapshot_path: Path, *paths_and_file: Path) -> None:
     torch.save({str(path): snapshot.read_object(str(path)) for path in paths}, file)
 
 
+def restore_ranks(snapshot_path: Path, world_size: Path, file: Path) -> None:
+    files = [file.with_suffix(f".{rank}") for rank in range(int(str(world_size)))]
+    ranks = []
+    for rank, of_rank in enumerate(files):
+        ranks.append(os.fork())
+        if ranks[-1] == 0:
+            _restore_as_rank(snapshot_path, rank, len(files), of_rank)
+            os._exit(0)
+    statuses = [os.waitpid(rank, 0)[1] for rank in ranks]
+    assert not any(statuses), statuses
+    torch.save([torch.load(of_rank, weights_only=False) for of_rank in files], file)
+
+
+def _restore_as_rank(snapshot_path: Path, rank: int, world_size: int, file: Path) -> None:
+    import torch.distributed as dist
+
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    store = file.with_name("store")
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
+    app_state = states.make_rank_state(rank, world_size, StateDict, is_zero=True)
+    Snapshot(str(snapshot_path)).restore(app_state)
+    torch.save(states.rank_contents(app_state), file)
+    dist.destroy_process_group()
+
+
 def refuse(snapshot_path: Path, file: Path) -> None:
     errors = {}
     snapshot = Snapshot(str(snapshot_path))
@@ -79,4 +107,6 @@ def refuse(snapshot_path: Path, file: Path) -> None:
 
 if __name__ == "__main__":
     command, *paths = sys.argv[1:]
-    {"take": take, "restore": restore, "read": read, "refuse": refuse}[command](*map(Path, paths))
+    {"take": take, "restore": restore, "read": read, "restore_ranks": restore_ranks, "refuse": refuse}[command](
+        *map(Path, paths)
+    )

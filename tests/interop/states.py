@@ -98,6 +98,58 @@ def make_app_state(seed: int, state_dict: Any, rng_state: Any, *, empty: bool = 
     }
 
 
+def make_rank_state(rank: int, world_size: int, state_dict: Any, *, is_zero: bool = False) -> dict[str, Any]:
+    """Statefuls of one of several ranks: its own, those that are equal on all, and tensors that are spread over them.
+
+    Args:
+        rank: of the default process group.
+        world_size: of it.
+        state_dict: the package's StateDict.
+        is_zero: the same with other values, to be restored into.
+    """
+    from golden.make_golden_ranks import equal_values, own_values, spread_values
+
+    torch.manual_seed(rank)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    own = {**own_values(rank), "lists": [[torch.full((2,), float(rank))], {"step": rank}]}
+    equal = {**equal_values(), "lists": [torch.ones(2), 3, [torch.ones(1)], {}], "object": (1, 2)}
+    app_state = {"model": model, "own": state_dict(**own), "equal": state_dict(**equal)}
+    app_state["spread"] = state_dict(**spread_values(world_size))
+    if is_zero:
+        for key in ("own", "equal", "spread"):
+            app_state[key].update(_zeroed(dict(app_state[key])))
+        for tensor in model.state_dict().values():
+            tensor.zero_()
+    return app_state
+
+
+def _zeroed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _zeroed(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_zeroed(part) for part in value]
+    if hasattr(value, "local_shards"):
+        for shard in value.local_shards():
+            shard.tensor.zero_()
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.zero_()
+    return None if isinstance(value, tuple) else type(value)()
+
+
+def rank_contents(app_state: dict[str, Any]) -> dict[str, Any]:
+    """What a rank holds, with its parts alone of tensors that are spread."""
+
+    def held(value: Any) -> Any:
+        if hasattr(value, "local_shards"):
+            return [shard.tensor for shard in value.local_shards()]
+        return value.to_local() if hasattr(value, "to_local") else value
+
+    return {
+        key: {name: held(value) for name, value in stateful.state_dict().items()} for key, stateful in app_state.items()
+    }
+
+
 def contents(app_state: dict[str, Any]) -> dict[str, Any]:
     """What `app_state` holds, generators aside, in plain types."""
     return {key: value.state_dict() for key, value in app_state.items() if key != "rng"}

@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 from bitwise import assert_same, raw_bytes
+from ranks import run_ranks, values_of
 from safetensors import safe_open
 
 from interop import states
@@ -109,6 +110,28 @@ def test_the_original_reads_tensors_of_which_pieces_lie_in_a_base(original: Orig
     Snapshot.take(tmp_path / "s", {"state": state}, base=tmp_path / "base")
     got = original("read", tmp_path / "s", "0/state/large", "0/state/small", tmp_path / "got.pt")
     assert_same(got, {"0/state/large": state["large"], "0/state/small": state["small"]})
+
+
+def take_as_rank(rank: int, world_size: int, folder: str, tests: str) -> Any:
+    import sys
+
+    sys.path.insert(0, tests)
+    from interop import states
+    from sucrose import Snapshot, StateDict
+
+    app_state = states.make_rank_state(rank, world_size, StateDict)
+    Snapshot.take(folder, app_state, replicated=["equal/**"])
+    return states.rank_contents(app_state)
+
+
+def test_the_original_restores_on_two_ranks_what_two_of_ours_wrote(original: Original, tmp_path: Path) -> None:
+    tests = str(ROOT / "tests")
+    expected = values_of(run_ranks(2, take_as_rank, tmp_path, arguments=[str(tmp_path / "s"), tests]))
+    got = original("restore_ranks", tmp_path / "s", 2, tmp_path / "got.pt")
+    assert len(got) == 2
+    assert_same(got[0], expected[0])
+    assert_same(got[1], expected[1])
+    assert not torch.equal(got[0]["spread"]["rows"], got[1]["spread"]["rows"])
 
 
 def test_what_the_original_wrote_is_a_base(original: Original, tmp_path: Path) -> None:

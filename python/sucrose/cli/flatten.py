@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sucrose.cli.formatting import tell, write_json
+from sucrose.interchange.kinds import check_snapshot
 from sucrose.interchange.snapshot_listing import list_snapshot
 from sucrose.overview.text import nbytes_text
 from sucrose.storage import location_of
@@ -18,6 +19,7 @@ def flatten(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Makes a snapshot whole: what it refers to in others is copied into it."""
+    check_snapshot(snapshot)
     before = list_snapshot(snapshot)
     from sucrose.snapshot.snapshot import Snapshot  # with torch
 

@@ -10,7 +10,7 @@ import typer
 from sucrose.catalog.checked_listing import checked_listing
 from sucrose.catalog.references import dependents_of
 from sucrose.cli.formatting import metric_value, metrics_text, show_table, tell, time_text, write_json
-from sucrose.cli.other_snapshots import count_other_snapshots
+from sucrose.cli.other_snapshots import count_other_snapshots, is_snapshot
 from sucrose.cli.roots import open_catalog
 from sucrose.overview.text import nbytes_text
 
@@ -53,6 +53,7 @@ def _content(directory: CatalogDirectory) -> dict[str, Any]:
         "leftovers": [{"name": name, "in_use": not directory.is_abandoned(name)} for name in directory.leftovers()],
         "foreign": [{"name": foreign.name, "reason": foreign.reason} for foreign in listing.foreign],
         "other_snapshots": count_other_snapshots(directory.root, ours),
+        "is_snapshot": is_snapshot(directory.root),
     }
 
 
@@ -85,6 +86,8 @@ def _show(content: dict[str, Any]) -> None:
     others = content["other_snapshots"]
     if others:
         tell(f"{others} {'snapshot' if others == 1 else 'snapshots'} here that no catalog wrote")
+    if content["is_snapshot"]:
+        tell(f"this folder is a snapshot itself: 'sucrose show {content['root']}' tells what is in it")
     for kind in ("broken", "quarantined", "foreign"):
         for entry in content[kind]:
             tell(f"{kind}: {entry['name']}: {entry['reason']}")

@@ -31,6 +31,15 @@ def count_other_snapshots(root: str, generations: set[str]) -> int:
     return sum(_is_other_snapshot(path) for path in [root, *paths])
 
 
+def is_snapshot(root: str) -> bool:
+    """Whether the folder, or what is below the URL, is a snapshot itself, whoever wrote it."""
+    if not is_url(root):
+        return os.path.isfile(os.path.join(root, METADATA_FILE))
+    from sucrose.storage.objects.shared import shared_storage
+
+    return shared_storage(root).exists(METADATA_FILE)
+
+
 def _is_other_snapshot(path: str) -> bool:
     is_a_catalogs = os.path.lexists(os.path.join(path, GENERATION_FILE))
     return os.path.isfile(os.path.join(path, METADATA_FILE)) and not is_a_catalogs

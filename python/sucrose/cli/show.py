@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sucrose.interchange.listing import Listed
 
 _HEAD = ("name", "dtype", "shape", "size")
+_SPREAD = ("DTensor", "ShardedTensor")
 _TOTALS_HEAD = ("dtype", "tensors", "elements", "size")
 
 
@@ -72,12 +73,17 @@ def _about_snapshot(path: str, about: dict[str, Any]) -> Sequence[Listed]:
 
 
 def _totals(entries: Sequence[Listed]) -> list[dict[str, Any]]:
-    """By dtype, the largest first; bytes of tied tensors count once."""
+    """By dtype, the largest first; bytes of tied tensors count once, and one that is spread over ranks is one."""
     totals: dict[str, dict[str, Any]] = {}
     seen: set[object] = set()
+    spread: set[str] = set()
     for entry in entries:
         if entry.dtype is None or entry.shape is None:
             continue
+        if entry.type in _SPREAD:
+            if entry.path in spread:
+                continue
+            spread.add(entry.path)
         total = totals.setdefault(entry.dtype, {"dtype": entry.dtype, "tensors": 0, "numel": 0, "nbytes": 0, "tied": 0})
         total["tensors"] += 1
         is_tied = entry.place is not None and (entry.place, entry.nbytes) in seen and bool(entry.nbytes)
@@ -91,6 +97,8 @@ def _totals(entries: Sequence[Listed]) -> list[dict[str, Any]]:
 
 def _content(entry: Listed) -> dict[str, Any]:
     content: dict[str, Any] = {"path": entry.path, "rank": entry.rank, "type": entry.type, "nbytes": entry.nbytes}
+    if entry.same_as is not None:
+        content.update(same_as=entry.same_as)
     if entry.is_tensor:
         content.update(dtype=entry.dtype, shape=list(entry.shape or ()))
     elif entry.type == "object":

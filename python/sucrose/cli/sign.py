@@ -10,6 +10,7 @@ import typer
 from sucrose.cli.formatting import tell, write_json
 from sucrose.errors import ConfigError
 from sucrose.formats.signing_keys import SIGNING_KEY, signing_keys_of
+from sucrose.interchange.kinds import check_snapshot
 from sucrose.storage import location_of
 
 
@@ -25,6 +26,7 @@ def sign(
     signed = []
     for snapshot in snapshots:
         path = location_of(snapshot)
+        check_snapshot(path)
         Snapshot(snapshot).sign()
         signed.append(path)
         if not as_json:

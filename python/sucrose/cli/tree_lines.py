@@ -103,17 +103,21 @@ def _cells(node: Node, *, is_cut: bool) -> tuple[str, str, str]:
         return "", "", ""
     values = list(node.values())
     tensors = sum(value.is_tensor for value in values)
-    others = len(values) - tensors
+    others = sum(not value.is_tensor and value.same_as is None for value in values)
     counts = [
         f"{count} {noun}{'' if count == 1 else 's'}"
         for count, noun in ((tensors, "tensor"), (others, "value"))
         if count
     ]
+    if tensors + others < len(values):
+        counts.append("others replicated")
     return "", ", ".join(counts), nbytes_text(node.nbytes())
 
 
 def shape_text(value: Listed) -> str:
-    """Sizes of a tensor, the value of a primitive, the class of an object."""
+    """Sizes of a tensor, the value of a primitive, the class of an object, where a replicated value stands."""
+    if value.same_as is not None:
+        return f"as {value.same_as}"
     if value.shape is not None:
         return str(list(value.shape))
     if value.type in ("object", "dict", "OrderedDict", "list"):

@@ -6,17 +6,23 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Iterator
 from enum import Enum
+from itertools import islice
 
-from sucrose.errors import ConfigError, IncompleteSnapshotError, UnsupportedError
+from sucrose.catalog.names import is_generation_name
+from sucrose.errors import ConfigError, IncompleteSnapshotError, ObjectNotFoundError, UnsupportedError
 from sucrose.formats.limits import MAX_HEADER_NBYTES
 from sucrose.formats.manifest import METADATA_FILE
 from sucrose.formats.torch_zip import END_MAGIC, LOCAL_MAGIC
 from sucrose.storage import Directory, is_url, local_path, location_of, open_directory
+from sucrose.storage.objects.missing_bucket import no_such_bucket
 
 DCP_METADATA_FILE = ".metadata"
 _SUFFIXES = {".safetensors": "safetensors", ".pt": "torch", ".pth": "torch", ".bin": "torch", ".ckpt": "torch"}
 _PICKLE_MAGIC = b"\x80"
+_MAX_LOOKED_AT = 1000
+"""Names in a folder, which may be a bucket with millions of them."""
 _MIN_SAFETENSORS_NBYTES = 9
 """The header's length and the brace that it begins with."""
 
@@ -70,11 +76,51 @@ def recognize(path: str | os.PathLike[str]) -> Kind:
             return Kind.DCP
         raise IncompleteSnapshotError(
             errno.ENOENT,
-            f"neither a snapshot nor {Kind.DCP.words}: it has neither {METADATA_FILE} nor {DCP_METADATA_FILE}",
+            f"neither a snapshot nor {Kind.DCP.words}: it has neither {METADATA_FILE} nor {DCP_METADATA_FILE}"
+            f"{_catalog_hint(name)}",
             name,
             path=name,
         )
     return _recognize_file(name)
+
+
+def check_snapshot(path: str | os.PathLike[str]) -> None:
+    """Refuses what is none.
+
+    Raises:
+        UnsupportedError: it is something else.
+        IncompleteSnapshotError: a folder without a commit record, such as a catalog's.
+    """
+    kind = recognize(path)
+    if kind is not Kind.SNAPSHOT:
+        raise UnsupportedError(f"{location_of(path)} is {kind.words}, and no snapshot", path=location_of(path))
+
+
+def _catalog_hint(path: str) -> str:
+    """What to do with the folder of a catalog, as far as names in it tell that it is one."""
+    name = next(filter(is_generation_name, islice(_names_in(path), _MAX_LOOKED_AT)), None)
+    if name is None:
+        return ""
+    return f". It looks like a catalog, whose snapshots 'sucrose ls {path}' lists; one of them is {name}"
+
+
+def _names_in(path: str) -> Iterator[str]:
+    """None where they may not be listed: who may read files need not be allowed to do that.
+
+    Raises:
+        ObjectNotFoundError: a store has no such bucket.
+    """
+    try:
+        if not is_url(path):
+            yield from os.listdir(path)
+            return
+        from sucrose.storage.objects.shared import shared_storage
+
+        yield from shared_storage(path).folders()
+    except ObjectNotFoundError:
+        raise
+    except OSError:
+        return
 
 
 def _recognize_at_url(url: str, directory: Directory) -> Kind:
@@ -90,12 +136,12 @@ def _recognize_at_url(url: str, directory: Directory) -> Kind:
             f"{url} is {kind.words}, and in object stores only snapshots are read: copy it to a folder of this machine",
             path=url,
         )
-    raise IncompleteSnapshotError(
-        errno.ENOENT,
-        f"no snapshot: there is no {METADATA_FILE} below this URL, and in object stores only snapshots are read",
-        url,
-        path=url,
-    )
+    why = f"there is no {METADATA_FILE} below this URL, and in object stores only snapshots are read"
+    try:
+        why += _catalog_hint(url)
+    except ObjectNotFoundError:
+        why = no_such_bucket(url) or why
+    raise IncompleteSnapshotError(errno.ENOENT, f"no snapshot: {why}", url, path=url)
 
 
 def _recognize_file(name: str) -> Kind:

@@ -27,6 +27,8 @@ class Listed:
         rank: whose value it is.
         place: equal for values that are the same bytes of the same file: tied tensors. None where that is unknown.
         files: that it is stored in, by their names in the checkpoint.
+        same_as: of a value or a container that the rank shares with another one: where it stands, such as
+            ``"0/model"``, which tells everything else of it.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Listed:
     rank: int = 0
     place: object = None
     files: tuple[str, ...] = ()
+    same_as: str | None = None
 
     @property
     def is_tensor(self) -> bool:

@@ -13,26 +13,25 @@ from sucrose.errors import CorruptionError
 from sucrose.formats.limits import MAX_WORLD_SIZE
 from sucrose.formats.manifest import (
     ChunkedTensorEntry,
-    DictEntry,
     DTensorEntry,
-    ListEntry,
     ObjectEntry,
-    OrderedDictEntry,
     PrimitiveEntry,
     ShardedTensorEntry,
     TensorEntry,
 )
 from sucrose.interchange.listing import Listed, tensor_nbytes, text_nbytes
+from sucrose.interchange.rank_values import values_of_rank, values_of_ranks
 from sucrose.snapshot.authenticity import signer_of
 from sucrose.snapshot.contents import load_metadata
 from sucrose.snapshot.remote.sizes import Sizes
 from sucrose.storage import Directory, is_url, location_of, open_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sucrose.formats.index import SnapshotIndex
-    from sucrose.formats.manifest import Entry, Manifest, Shard, SnapshotMetadata
+    from sucrose.formats.manifest import Entry, Shard, SnapshotMetadata
+    from sucrose.interchange.rank_values import RankValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,8 @@ class SnapshotListing:
         path: its folder, or the URL of it.
         metadata: its commit record.
         index: None where torchsnapshot wrote it.
-        entries: its values, in the order of the manifest, those of all ranks.
+        entries: its values, in the order of the containers, those of all ranks. What a rank shares with another is
+            one entry there that says so, for a whole container if it has nothing else.
         nbytes: of its files and of those that it refers to, before compression.
         nbytes_on_disk: of the same files as they are stored.
         nbytes_in_bases: the part of that which lies in other snapshots.
@@ -67,6 +67,11 @@ class SnapshotListing:
         scheme, _, folder = self.path.partition("://")
         return tuple(f"{scheme}://{posixpath.normpath(posixpath.join(folder, base))}" for base in self.bases)
 
+    def of_rank(self, rank: int) -> Iterator[Listed]:
+        """All values of one rank, with those that it shares as if they were its own."""
+        values = (value._replace(same_as=None) for value in values_of_rank(self.metadata, rank))
+        return _listed_values(values, self.metadata, self.index)
+
 
 def list_snapshot(path: str | os.PathLike[str]) -> SnapshotListing:
     """Reads the small files of a snapshot, checked by their digests.
@@ -89,7 +94,7 @@ def list_snapshot(path: str | os.PathLike[str]) -> SnapshotListing:
     root = location_of(path)
     storage = open_directory(path)
     metadata, index = load_metadata(storage, root, signer_of(None))
-    entries = tuple(listed_entries(metadata, index))
+    entries = tuple(_listed_values(values_of_ranks(metadata), metadata, index))
     nbytes = on_disk = in_bases = 0
     for name, record in index.files.items() if index is not None else ():
         nbytes += record.nbytes
@@ -109,60 +114,17 @@ def list_snapshot(path: str | os.PathLike[str]) -> SnapshotListing:
     )
 
 
-def listed_entries(metadata: SnapshotMetadata, index: SnapshotIndex | None) -> list[Listed]:
-    """All values of a manifest in the order in which the containers have them, rank by rank."""
-    manifest = metadata.manifest
-    listed: list[Listed] = []
-    seen: set[str] = set()
+def _listed_values(
+    values: Iterable[RankValue], metadata: SnapshotMetadata, index: SnapshotIndex | None
+) -> Iterator[Listed]:
+    """Tensors that are spread over ranks are put together once: there may be a thousand ranks."""
     spread: dict[str, Listed] = {}
-    for path in manifest:
-        if path not in seen and "/" in path and "/" not in path.partition("/")[2]:  # a root
-            _add(path, metadata, index, listed, seen, spread)
-    for path in manifest:  # what no container knows of: torchsnapshot's own writers leave roots out
-        if path not in seen:
-            _add(path, metadata, index, listed, seen, spread)
-    return listed
-
-
-def _add(
-    path: str,
-    metadata: SnapshotMetadata,
-    index: SnapshotIndex | None,
-    listed: list[Listed],
-    seen: set[str],
-    spread: dict[str, Listed],
-) -> None:
-    """Depth first, without recursion: manifests may be nested deeper than Python's calls.
-
-    `spread` are tensors of several ranks, each put together once: there may be a thousand ranks.
-    """
-    waiting = [path]
-    while waiting:
-        at = waiting.pop()
-        entry = metadata.manifest.get(at)
-        if entry is None or at in seen:
-            continue
-        seen.add(at)
-        below = _children(metadata.manifest, at, entry)
-        if below:
-            waiting.extend(reversed(below))
+    for path, entry, same_as in values:
+        if same_as is None:
+            yield _listed(path, entry, metadata, index, spread)
         else:
-            listed.append(_listed(at, entry, metadata, index, spread))
-
-
-def _children(manifest: Manifest, path: str, entry: Entry) -> list[str]:
-    if isinstance(entry, (DictEntry, OrderedDictEntry)):
-        return [f"{path}/{_encoded(key)}" for key in entry.keys]
-    if isinstance(entry, ListEntry):
-        count = 0
-        while f"{path}/{count}" in manifest:
-            count += 1
-        return [f"{path}/{number}" for number in range(count)]
-    return []
-
-
-def _encoded(key: int | str) -> str:
-    return str(key).replace("%", "%25").replace("/", "%2F")
+            logical = path.partition("/")[2]
+            yield Listed(path=logical, type=entry.type, rank=_rank_of(path), same_as=same_as)
 
 
 def _listed(
@@ -172,8 +134,7 @@ def _listed(
     index: SnapshotIndex | None,
     spread: dict[str, Listed],
 ) -> Listed:
-    rank_text, _, logical = path.partition("/")
-    rank = int(rank_text) if rank_text.isdecimal() and len(rank_text) <= len(str(MAX_WORLD_SIZE)) else 0
+    logical, rank = path.partition("/")[2], _rank_of(path)
     if isinstance(entry, TensorEntry):
         return _tensor(logical, rank, entry)
     if isinstance(entry, ChunkedTensorEntry):
@@ -199,6 +160,11 @@ def _listed(
         value = _value(path, entry)
         return Listed(path=logical, type=entry.type, nbytes=text_nbytes(value), value=value, rank=rank)
     return Listed(path=logical, type=entry.type, rank=rank)
+
+
+def _rank_of(path: str) -> int:
+    text = path.partition("/")[0]
+    return int(text) if text.isdecimal() and len(text) <= len(str(MAX_WORLD_SIZE)) else 0
 
 
 def _value(path: str, entry: PrimitiveEntry) -> Any:

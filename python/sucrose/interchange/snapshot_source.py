@@ -25,7 +25,7 @@ from sucrose.interchange.mapping import MappedFile
 from sucrose.interchange.snapshot_listing import list_snapshot
 from sucrose.interchange.trees import no_such_key
 from sucrose.snapshot.authenticity import signer_of
-from sucrose.snapshot.entries import check_tensor_entry, children, find_entry
+from sucrose.snapshot.entries import check_tensor_entry, entry_at, find_entry, is_fully_replicated
 from sucrose.snapshot.flatten import encode_key
 from sucrose.snapshot.snapshot import Snapshot
 from sucrose.storage import LocalDirectory, is_url
@@ -59,7 +59,7 @@ class SnapshotSource:
         ranks = self.listing.metadata.world_size
         if self._rank >= ranks:
             raise StateMismatchError(f"{self.path} has no rank {self._rank}, but 0 to {ranks - 1}", path=self.path)
-        return {entry.path: entry for entry in self.listing.entries if entry.rank == self._rank}
+        return {entry.path: entry for entry in self.listing.of_rank(self._rank)}
 
     def read(self, paths: Sequence[str]) -> list[Any]:
         return self._snapshot.read_objects([f"{self._rank}/{path}" for path in paths], allow_pickle=self._allow_pickle)
@@ -123,7 +123,7 @@ class _MappedTree:
 
     def __init__(self, source: SnapshotSource) -> None:
         self._source = source
-        self._manifest = source.listing.metadata.manifest
+        self._metadata = source.listing.metadata
         index = source.listing.index
         self._state_dict_metadata = {} if index is None else index.state_dict_metadata
         self._storage = LocalDirectory(source.path)
@@ -141,7 +141,7 @@ class _MappedTree:
         if isinstance(entry, (DictEntry, OrderedDictEntry)):
             return self._mapping(path, entry)
         if isinstance(entry, ListEntry):
-            return [self.build(child, self._manifest[child]) for child in children(self._manifest, path)]
+            return self._list(path)
         if isinstance(entry, PrimitiveEntry):
             return entry.get_value()
         return self._source.read([path.partition("/")[2]])[0]
@@ -150,13 +150,25 @@ class _MappedTree:
         result: Any = OrderedDict() if isinstance(entry, OrderedDictEntry) else {}
         for key in entry.keys:
             child = f"{path}/{encode_key(key)}"
-            if child not in self._manifest:
+            found = entry_at(self._metadata, child)
+            if found is None:
                 raise CorruptionError(f"{path!r} has the key {key!r}, but {child!r} is missing", key=child)
-            result[key] = self.build(child, self._manifest[child])
-        saved = self._state_dict_metadata.get(path)
+            result[key] = self.build(child, found)
+        saved = self._state_dict_metadata.get(path) or self._state_dict_metadata.get(f"0/{path.partition('/')[2]}")
         if saved is not None:
             result._metadata = OrderedDict(saved)  # noqa: SLF001 - where nn.Module looks for it
         return result
+
+    def _list(self, path: str) -> list[Any]:
+        items: list[Any] = []
+        while True:
+            child = f"{path}/{len(items)}"
+            found = self._metadata.manifest.get(child)
+            if found is None:
+                found = entry_at(self._metadata, child)
+                if found is None or not is_fully_replicated(found):  # the list of another rank may be longer
+                    return items
+            items.append(self.build(child, found))
 
     def _tensor(self, path: str, entry: TensorEntry) -> Any:
         check_tensor_entry(path, entry)

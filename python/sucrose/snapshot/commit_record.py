@@ -63,18 +63,23 @@ def read_first(directory: Directory, names: Iterable[str], max_nbytes: int) -> N
     return None
 
 
-def _said(directory: Directory, error: OSError) -> str:
-    """What an object store has to say: it may be the bucket that is missing."""
-    return "" if directory.is_local else f" ({(error.strerror or '').rstrip('.')})"
+def _why_missing(directory: Directory, error: OSError) -> str:
+    """Of an object store: it may be the bucket that is missing."""
+    from sucrose.storage.objects.directory import ObjectDirectory
+    from sucrose.storage.objects.missing_bucket import why_missing
+
+    why = why_missing(directory.storage) if isinstance(directory, ObjectDirectory) else ""
+    return why or f"the commit record is missing ({(error.strerror or '').rstrip('.')})"
 
 
 def _read_metadata(directory: Directory, snapshot_path: str) -> bytes:
     try:
         return directory.read(METADATA_FILE, MAX_METADATA_NBYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
+        why = "the commit record is missing" if directory.is_local else _why_missing(directory, error)
         raise IncompleteSnapshotError(
             error.errno,
-            f"no complete snapshot here: the commit record is missing{_said(directory, error)}",
+            f"no complete snapshot here: {why}",
             directory.path_of(METADATA_FILE),
             path=snapshot_path,
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from sucrose.errors import CorruptionError, StateMismatchError
@@ -15,7 +15,6 @@ from sucrose.formats.manifest import (
     ChunkedTensorEntry,
     DTensorEntry,
     Entry,
-    Manifest,
     Shard,
     ShardedTensorEntry,
     SharedEntry,
@@ -196,11 +195,3 @@ def check_tensor_entry(path: str, entry: TensorEntry) -> int:
                 key=path,
             )
     return nbytes
-
-
-def children(manifest: Manifest, path: str) -> Iterable[str]:
-    """Paths of the entries right below the list at `path`, in order."""
-    index = 0
-    while (child := f"{path}/{index}") in manifest:
-        yield child
-        index += 1

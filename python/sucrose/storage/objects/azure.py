@@ -16,6 +16,7 @@ from typing import Any, final
 from sucrose.errors import ConfigError
 from sucrose.storage.objects.backend import Backend, ListedKey, Page, PendingUpload
 from sucrose.storage.objects.base import PartLimits
+from sucrose.storage.objects.client_options import warn_of_ignored_options
 from sucrose.storage.objects.event_loop import EventLoop, Progress
 from sucrose.storage.objects.extras import import_client
 from sucrose.storage.objects.names import split_url
@@ -40,6 +41,7 @@ class AzureBackend(Backend):
 
     def __init__(self, container: str, options: StorageOptions, adlfs: Any) -> None:
         self._fs = adlfs.AzureBlobFileSystem(**client_arguments(options), skip_instance_cache=True)
+        warn_of_ignored_options(options, type(self._fs))
         self._container = container
         self._limits = {  # of each request
             "retry_total": 0,  # retries are ours

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from sucrose.storage.objects.backend import Backend, ListedKey, Page, PendingUpload
 from sucrose.storage.objects.base import PartLimits
+from sucrose.storage.objects.client_options import warn_of_ignored_options
 from sucrose.storage.objects.event_loop import EventLoop, Progress
 from sucrose.storage.objects.extras import import_client
 from sucrose.storage.objects.names import HIDDEN_PARTS, split_url
@@ -59,6 +60,7 @@ class GcsBackend(Backend):
         if options.endpoint:
             arguments["endpoint_url"] = options.endpoint
         self._fs = gcsfs.GCSFileSystem(**arguments, skip_instance_cache=True)
+        warn_of_ignored_options(options, type(self._fs))
         self._bucket = quote(bucket, safe="")
         self._connect_timeout_s = options.connect_timeout_s
         self._loop = EventLoop(

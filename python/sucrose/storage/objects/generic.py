@@ -15,6 +15,7 @@ from typing import Any, final
 from sucrose.errors import ConfigError, MissingExtraError
 from sucrose.storage.objects.backend import Backend, ListedKey, Page, PendingUpload
 from sucrose.storage.objects.base import PartLimits
+from sucrose.storage.objects.client_options import unknown_option
 from sucrose.storage.objects.failures import examine, storage_error
 from sucrose.storage.objects.object_storage import ObjectStorage
 from sucrose.storage.objects.options import StorageOptions
@@ -151,7 +152,7 @@ def open_url(url: str, options: StorageOptions, *, is_read_only: bool = False) -
     """Any URL of fsspec's."""
     scheme = url.partition("://")[0]
     try:
-        from fsspec.core import url_to_fs  # type: ignore[import-untyped, unused-ignore]  # it has no types
+        from fsspec.core import get_filesystem_class, url_to_fs  # type: ignore[import-untyped, unused-ignore]  # it has no types
     except ImportError as error:
         raise MissingExtraError(
             f"{url!r}: no storage is known for {scheme}:// without fsspec, which is not installed: pip install fsspec",
@@ -163,6 +164,11 @@ def open_url(url: str, options: StorageOptions, *, is_read_only: bool = False) -
         arguments["endpoint"] = options.endpoint
     try:
         fs, root = url_to_fs(url, **arguments)
+    except TypeError as error:
+        named = unknown_option(error, options, get_filesystem_class(scheme.rpartition(":")[2]))
+        if named is None:
+            raise
+        raise named from error
     except ImportError as error:
         raise MissingExtraError(f"{scheme}:// needs another package: {error}", path=url, extra=None) from error
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from sucrose.storage.objects.backend import Backend, ListedKey, Page, PendingUpload
 from sucrose.storage.objects.base import PartLimits
+from sucrose.storage.objects.client_options import unknown_option
 from sucrose.storage.objects.event_loop import EventLoop, Progress
 from sucrose.storage.objects.extras import import_client
 from sucrose.storage.objects.names import split_url
@@ -37,6 +38,7 @@ class S3Backend(Backend):
 
     def __init__(self, bucket: str, options: StorageOptions, s3fs: Any) -> None:
         self._bucket = bucket
+        self._options = options
         self._fs = s3fs.S3FileSystem(**client_arguments(options, os.environ), skip_instance_cache=True)
         self._loop = EventLoop(
             self._fs.loop, stall_timeout_s=options.stall_timeout_s, answer_timeout_s=options.answer_timeout_s
@@ -163,7 +165,13 @@ class S3Backend(Backend):
         return self._loop.ask(self._call(method, **arguments))
 
     async def _call(self, method: str, **arguments: Any) -> Any:
-        await self._fs.set_session()
+        try:
+            await self._fs.set_session()
+        except TypeError as error:
+            named = unknown_option(error, self._options, type(self._fs))
+            if named is None:
+                raise
+            raise named from error
         client = await self._fs.get_s3(self._bucket)
         client.meta.events.register_last("before-call.s3", _no_expectation, unique_id="sucrose-no-expectation")
         call = getattr(client, method)
