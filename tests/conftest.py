@@ -4,6 +4,7 @@ from another build's."""
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_LONG_WITH_FEW_TESTS = {
+    "test_benchmarks.py",
+    "test_docs_cli.py",
+    "test_docs_scenarios.py",
+    "test_example_train.py",
+    "test_kill_points.py",
+    "test_mission_state.py",
+    "test_rank_processes.py",
+    "test_scenario_checkpoints_crash.py",
+    "test_scenario_resume.py",
+    "test_second_faults.py",
+    "test_signals_anywhere.py",
+    "test_state_workers.py",
+    "test_states_under_torchrun.py",
+    "test_tensorboard_server.py",
+    "test_thousand_saves.py",
+}
+
+
 def pytest_configure() -> None:
     """Shells let what they start in the background ignore Ctrl-C, nohup SIGHUP; the tests' programs inherit that."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -23,12 +43,15 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The engine in Python has no I/O backends."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The engine in Python has no I/O backends. Where several processes take files, the longest come first."""
     for item in items:
         values = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(isinstance(value, str) and value == "reference" for value in values):
             item.add_marker("any_backend")
+    if hasattr(config, "workerinput"):  # of pytest-xdist; a long file that begins last keeps one process busy alone
+        counts = Counter(item.path for item in items)
+        items.sort(key=lambda item: (item.path.name not in _LONG_WITH_FEW_TESTS, -counts[item.path]))
 
 
 def pytest_report_header() -> str:

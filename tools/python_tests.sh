@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 export SUCROSE_FAKE_CUDA_LIBRARY=${SUCROSE_FAKE_CUDA_LIBRARY:-build/release/tests/native/libfake_cuda.so}
 
 processes=$((($(nproc) * 3 + 1) / 2))
-run() { python -m pytest --numprocesses "$processes" --maxprocesses 8 --dist loadfile "$@"; }
+# tests/conftest.py has an order of its own; pytest-xdist knows how many tests a file has, and not how long they take.
+run() { python -m pytest --numprocesses "$processes" --maxprocesses 8 --dist loadfile --no-loadscope-reorder "$@"; }
 
 # First with the backend that serves where io_uring may not be used, for the tests to which it makes a difference.
 status=0

@@ -41,7 +41,7 @@ def calls_until_stop(world_size: int, seed: int, *, lockstep: bool) -> list[int]
             if "stop" in calls.call():
                 return number
             if lockstep:
-                step.wait(30)
+                step.wait(60)
             time.sleep(pauses[rank] * choice.random())
         raise AssertionError("there is no last number")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+from warm_python import WarmPython
+
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "scenarios.md"
+COMMAND = "from sucrose.cli.program import main; main()"
 
 
 def test_the_files_programs_and_commands_of_the_document_work(tmp_path: Path) -> None:
@@ -21,10 +22,14 @@ def test_the_files_programs_and_commands_of_the_document_work(tmp_path: Path) ->
     commands = re.findall(r"^\$ sucrose (.*)$", text, re.MULTILINE)
     assert len(commands) == text.count("$ sucrose") > 5
     environment = {**os.environ, "HOME": str(tmp_path)}
-    for arguments in [["-c", program], *(["-m", "sucrose", *shlex.split(command)] for command in commands)]:
-        ended = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert ended.returncode == 0, f"{arguments}\n{ended.stdout}\n{ended.stderr}"
+    there = f"import os; os.chdir({str(tmp_path)!r})\n"
+    python = WarmPython("import torch, torch.utils.tensorboard, torch._dynamo")
+    try:
+        runs = [(there + program, ""), *((there + COMMAND, command) for command in commands)]
+        for code, arguments in runs:
+            ended = python.run(code, shlex.split(arguments), environment)
+            assert ended.returncode == 0, f"{arguments}\n{ended.stdout}\n{ended.stderr}"
+    finally:
+        python.close()
     assert (tmp_path / "accuracy.png").stat().st_size > 1000
     assert "base/wide" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -50,6 +50,9 @@ def save(step):
 
 def measure():
     catalog.collect()
+    for thread in threading.enumerate():
+        if thread.name == "sucrose-collect":  # has nothing to do any more, and may not have ended yet
+            thread.join()
     gc.collect()
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
     return {

@@ -6,11 +6,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from benchmarks.contenders import Role
 from benchmarks.loop import STEPS_AFTER, STEPS_BEFORE, LoopTrace, run_loop
 from benchmarks.records import Cell, Line, Operation
+from warm_benchmarks import WarmBenchmarks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = {"torch.save", "safetensors", "DCP", "torchsnapshot", "torch-checkpointing"}
@@ -74,9 +79,17 @@ def test_the_report_replaces_what_is_between_its_markers(result):
     assert (result.parent / "P1-tiny.png").exists()
 
 
-def results(folder: Path, *arguments: str) -> dict[str, dict]:
+@pytest.fixture(scope="module")
+def warm() -> Iterator[WarmBenchmarks]:
+    benchmarks = WarmBenchmarks()
+    yield benchmarks
+    benchmarks.close()
+
+
+def results(benchmarks: WarmBenchmarks, folder: Path, *arguments: str) -> dict[str, dict]:
     tiny = ("--scale", "0.001", "--runs", "1", "--machine", "tiny", "--limit", "60")
-    run("benchmarks", *arguments, *tiny, "--dir", folder, "--tmpfs", folder, "--out", folder)
+    done = benchmarks.run(*arguments, *tiny, "--dir", folder, "--tmpfs", folder, "--out", folder)
+    assert done.returncode == 0, done.stderr
     return {path.name.removesuffix("-tiny.json"): json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 
@@ -95,9 +108,9 @@ def test_cases_for_a_gpu_are_skipped_with_the_reason_where_there_is_none(tmp_pat
     assert list(tmp_path.iterdir()) == [], "a case that was skipped must not look measured"
 
 
-def test_a_stall_has_its_durable_end_and_what_was_saved_is_what_was_there_at_the_call(tmp_path):
+def test_a_stall_has_its_durable_end_and_what_was_saved_is_what_was_there_at_the_call(warm, tmp_path):
     names = ("sucrose async_take", "DCP async_save", "torch.save")
-    found = results(tmp_path, "--case", "P5", "--state", "large", "--contender", *names)
+    found = results(warm, tmp_path, "--case", "P5", "--state", "large", "--contender", *names)
     lines = lines_of(found["P5"]["cells"][0])
     assert lines.keys() == {*names, "memcpy"}
     for line in lines.values():
@@ -106,9 +119,9 @@ def test_a_stall_has_its_durable_end_and_what_was_saved_is_what_was_there_at_the
         assert 0 < line["samples"][0] <= line["durable_s"][0]
 
 
-def test_a_training_loop_records_every_step_and_its_plot_is_drawn(tmp_path):
+def test_a_training_loop_records_every_step_and_its_plot_is_drawn(warm, tmp_path):
     pytest.importorskip("matplotlib")
-    found = results(tmp_path, "--case", "P5-loop", "--contender", "sucrose async_take", "torch.save")
+    found = results(warm, tmp_path, "--case", "P5-loop", "--contender", "sucrose async_take", "torch.save")
     for line in found["P5-loop"]["cells"][0]["lines"]:
         assert not line["missing"], line
         assert line["equal"], line
@@ -123,10 +136,10 @@ def test_a_training_loop_records_every_step_and_its_plot_is_drawn(tmp_path):
     assert (tmp_path / "P5-loop-tiny.png").exists()
 
 
-def test_cases_for_a_gpu_run_the_same_way_with_states_on_the_cpu(tmp_path):
+def test_cases_for_a_gpu_run_the_same_way_with_states_on_the_cpu(warm, tmp_path):
     names = ("sucrose", "engine")
     state = ("--state", "large", "--contender", *names)
-    found = results(tmp_path, "--case", "G1", "G3", "--device", "cpu", *state)
+    found = results(warm, tmp_path, "--case", "G1", "G3", "--device", "cpu", *state)
     assert found.keys() == {"G1", "G3"}
     cells = [cell for result in found.values() for cell in result["cells"]]
     assert {cell["operation"] for cell in cells} == {"device to host", "host to device", "save to tmpfs", "save"}

@@ -141,9 +141,9 @@ def test_a_rank_that_comes_late_hears_that_the_others_have_given_it_up(store: An
 
 def test_a_rank_that_is_at_work_is_waited_for(store: Any) -> None:
     def run(rank: int) -> Any:
-        with exchange_of(store, rank, 2, timeout_s=0.5) as exchange:
+        with exchange_of(store, rank, 2, timeout_s=4) as exchange:  # a loaded machine may stand still for seconds
             if rank == 1:
-                until = time.monotonic() + 1.5
+                until = time.monotonic() + 6
                 while time.monotonic() < until:
                     exchange.alive()
                     time.sleep(0.01)
@@ -185,7 +185,7 @@ def test_ranks_that_make_different_calls_hear_which(store: Any) -> None:
 
 def test_ranks_whose_steps_differ_do_not_wait_for_ever(store: Any) -> None:
     def run(rank: int) -> None:
-        with exchange_of(store, rank, 2, timeout_s=2) as exchange:
+        with exchange_of(store, rank, 2, timeout_s=60) as exchange:
             if rank == 0:
                 exchange.gather("sizes", b"")
             else:

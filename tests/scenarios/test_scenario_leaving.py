@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from leaving_program import run, saves, start
+from leaving_program import go_on, run, saves, start
 from state_program import saved_step
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ term()
 counter.value += 1
 time.sleep(60)  # an evaluation, say
 """
-    done = run(code, tmp_path, SUCROSE_GRACE_S="2")
+    done = run(code, tmp_path, SUCROSE_GRACE_S="5")
     assert (done.returncode, done.stderr) == (143, "")
     assert saves(tmp_path) == ["9 at the end"]
 
@@ -126,9 +126,9 @@ place = tracked(loader)
 counter.expected_s = lambda: 3600.0  # longer than the grace: there is nothing to wait for
 counter.value = 1
 term()
-time.sleep(60)
+time.sleep(600)
 """
-    done = run(code, tmp_path, SUCROSE_GRACE_S="1800", timeout_s=20)
+    done = run(code, tmp_path, SUCROSE_GRACE_S="1800")
     assert (done.returncode, done.stderr) == (143, "")
     assert saves(tmp_path) == ["1 at the end"]
 
@@ -136,7 +136,7 @@ time.sleep(60)
 @pytest.mark.parametrize("is_tracked", [False, True], ids=["plain", "tracked"])
 def test_a_second_sigterm_during_the_save_changes_nothing(tmp_path: Path, is_tracked: bool) -> None:
     code = f"""
-Counter.takes_s = 0.5
+Counter.is_held = True
 counter, loader = Counter(), loader_of()
 {"place = tracked(loader)" if is_tracked else ""}
 train(counter, loader, term)
@@ -144,23 +144,25 @@ train(counter, loader, term)
     program = start(code, tmp_path)
     program.wait_for("saving")
     program.send(signal.SIGTERM)
-    done = program.wait(30)
+    go_on(tmp_path)
+    done = program.wait()
     assert (done.returncode, done.stdout, done.stderr) == (143, "saving\n", "")
     assert saves(tmp_path) == ["4 at a boundary" if is_tracked else "3 at the end"]
 
 
 def test_sigterm_during_the_save_at_the_exit_makes_it_143(tmp_path: Path) -> None:
-    program = start("Counter.takes_s = 0.5; counter = Counter(); counter.value = 1", tmp_path)
+    program = start("Counter.is_held = True; counter = Counter(); counter.value = 1", tmp_path)
     program.wait_for("saving")
     program.send(signal.SIGTERM)
-    done = program.wait(30)
+    go_on(tmp_path)
+    done = program.wait()
     assert (done.returncode, done.stdout, done.stderr) == (143, "saving\n", "")
     assert saves(tmp_path) == ["1 at the end"]
 
 
 def test_sigterm_in_the_middle_of_the_program_s_own_save_saves_within_it(tmp_path: Path) -> None:
     code = """
-Counter.takes_s = 0.5
+Counter.is_held = True
 counter = Counter()
 counter.value = 1
 counter.save_before_end(at_boundary=False)
@@ -168,7 +170,8 @@ counter.save_before_end(at_boundary=False)
     program = start(code, tmp_path)
     program.wait_for("saving")
     program.send(signal.SIGTERM)
-    done = program.wait(30)
+    go_on(tmp_path)
+    done = program.wait()
     assert (done.returncode, done.stderr) == (143, "")
     assert saves(tmp_path) == ["1 at the end"]
 
@@ -367,7 +370,8 @@ for thread in threads:
 for thread in threads:
     thread.join()
 """
-    wait = "barrier.wait(); term() if name == 'one' else None\n                time.sleep(0.5)"
+    wait = """barrier.wait(); term() if name == 'one' else None
+                while not leaving.is_called_off(): time.sleep(0.01)"""
     (tmp_path / "config.yaml").write_text("main: {}\none: {}\nother: {}")
     done = run(SCENARIOS.replace("KILL", wait) + code.replace("KILL_AT", "5"), tmp_path)
     assert (done.returncode, done.stdout) == (143, ""), done.stderr

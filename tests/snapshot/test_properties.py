@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import subprocess
-import sys
 import tempfile
 from collections import OrderedDict
 from functools import cache
@@ -18,6 +16,7 @@ import torch
 from bitwise import assert_same, raw_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from warm_python import WarmPython
 
 from sucrose import Snapshot, StateDict
 from sucrose.engine import CHUNK_NBYTES, Extents, make_engine
@@ -26,7 +25,7 @@ from sucrose.options import Options, override_options
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sucrose.engine import Engine
 
@@ -224,7 +223,14 @@ assert Snapshot(sys.argv[1]).verify()
 """
 
 
-def test_a_snapshot_is_the_same_under_every_setting(tmp_path: Path) -> None:
+@pytest.fixture
+def python() -> Iterator[WarmPython]:
+    python = WarmPython()
+    yield python
+    python.close()
+
+
+def test_a_snapshot_is_the_same_under_every_setting(python: WarmPython, tmp_path: Path) -> None:
     contents = []
     for variant, make_options in VARIANTS.items():
         options, default = make_options(), Options()
@@ -233,8 +239,8 @@ def test_a_snapshot_is_the_same_under_every_setting(tmp_path: Path) -> None:
             for name in Options.__slots__
             if getattr(options, name) != getattr(default, name)
         }
-        program = [sys.executable, "-c", PROGRAM, str(tmp_path / variant)]
-        subprocess.run(program, env={**os.environ, **changed}, check=True, timeout=300)
+        done = python.run(PROGRAM, [str(tmp_path / variant)], {**os.environ, **changed}, timeout_s=300)
+        assert done.returncode == 0, f"{variant}\n{done.stderr}"
         contents.append(files_of(str(tmp_path / variant)))
     assert len(contents[0]) == 4
     assert all(content == contents[0] for content in contents)

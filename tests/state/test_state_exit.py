@@ -123,7 +123,7 @@ def test_ctrl_c_during_the_last_save_ends_the_program_at_once(tmp_path: Path, fi
     program = start(f"slowly(60); progress['step'] = 2\n{first}", tmp_path)
     program.wait_for("committing")
     program.send(signal.SIGINT)
-    done = program.wait(30)
+    done = program.wait()
     assert done.returncode == status
     assert "the last save was interrupted by KeyboardInterrupt" in done.stderr
     assert saved_step(tmp_path) == 1

@@ -171,7 +171,7 @@ def test_a_server_that_speaks_something_else_is_a_clear_error(answer: bytes, cod
 
         thread = threading.Thread(target=serve)
         thread.start()
-        checkpoints = RemoteCheckpoints("job", "127.0.0.1", listener.getsockname()[1], timeout_s=5)
+        checkpoints = RemoteCheckpoints("job", "127.0.0.1", listener.getsockname()[1], timeout_s=60)
         with pytest.raises(StorageError) as caught:
             checkpoints.newest()
         assert caught.value.errno == code

@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from state_program import count_generations, run, saved_step, saved_steps, start
+from state_program import count_generations, go_on, run, saved_step, saved_steps, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def test_sigterm_saves_once_and_ends_the_program_with_143(tmp_path: Path, wait: str) -> None:
     program = start(f"progress['step'] = 1; say('ready')\n{wait}", tmp_path)
     program.wait_for("ready")
+    if wait != "while True: pass":
+        program.wait_until_asleep()
     program.send(signal.SIGTERM)
     done = program.wait(60)
     assert (done.returncode, done.stderr) == (143, "")
@@ -37,18 +39,20 @@ def test_sigterm_in_the_middle_of_a_save_saves_what_is_newer(tmp_path: Path, sav
 
 
 def test_a_second_sigterm_during_the_last_save_changes_nothing(tmp_path: Path) -> None:
-    program = start("slowly(1); progress['step'] = 1; term(); time.sleep(60)", tmp_path)
+    program = start("held(); progress['step'] = 1; term(); time.sleep(60)", tmp_path)
     program.wait_for("committing")
     program.send(signal.SIGTERM)
+    go_on(tmp_path)
     done = program.wait(60)
     assert (done.returncode, done.stderr) == (143, "")
     assert (saved_step(tmp_path), count_generations(tmp_path)) == (1, 1)
 
 
 def test_sigterm_during_the_save_at_exit_makes_it_143(tmp_path: Path) -> None:
-    program = start("slowly(1); progress['step'] = 1", tmp_path)
+    program = start("held(); progress['step'] = 1", tmp_path)
     program.wait_for("committing")
     program.send(signal.SIGTERM)
+    go_on(tmp_path)
     done = program.wait(60)
     assert (done.returncode, done.stderr) == (143, "")
     assert (saved_step(tmp_path), count_generations(tmp_path)) == (1, 1)
@@ -65,6 +69,7 @@ threading.Thread(target=when_main_has_ended, daemon=True).start()
 """
     program = start(code, tmp_path)
     program.wait_for("waits")
+    program.wait_until_asleep()
     program.send(signal.SIGTERM)
     assert program.wait(60).returncode == 143
     assert saved_step(tmp_path) == 1
@@ -222,7 +227,7 @@ with lock:
     time.sleep(60)
 """
     settings = "periodic_saving=enabled,periodic_saving_interval=0.02"
-    done = run(code, tmp_path, settings=settings, SUCROSE_GRACE_S="2")
+    done = run(code, tmp_path, settings=settings, SUCROSE_GRACE_S="6")
     assert done.returncode == 143
     assert "they are saved at the exit" in done.stderr
     assert saved_step(tmp_path) == 1
@@ -236,11 +241,13 @@ with lock:
 )
 def test_a_save_in_flight_is_the_last_one_where_time_is_short(tmp_path: Path, expected_s: float, step: int) -> None:
     code = f"""
-slowly()
+held()
 progress["step"] = 1
 group.async_save()
 progress["step"] = 2
 group._saver.expected_s = lambda: {expected_s}
+finish = group._saver.finish_before_end
+group._saver.finish_before_end = lambda left_s: go_on() or finish(left_s)
 term()
 time.sleep(60)
 """
@@ -300,7 +307,7 @@ say(sucrose.should_stop())
 progress["step"] = 2
 time.sleep(60)
 """
-    done = run(code, tmp_path, SUCROSE_GRACE_S="2")
+    done = run(code, tmp_path, SUCROSE_GRACE_S="5")
     assert (done.returncode, done.stdout, done.stderr) == (143, "True\n", "")
     assert (saved_step(tmp_path), count_generations(tmp_path)) == (2, 1)
 
@@ -397,19 +404,23 @@ def test_a_program_that_ends_by_itself_after_a_warning_has_succeeded(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("way", "back"),
-    [("slowly(); group.async_save()", ""), ("group.pause_periodic_saving()", "group.resume_periodic_saving()")],
+    ("way", "back", "saves"),
+    [
+        ("held(); group.async_save()", "go_on()", 2),
+        ("group.pause_periodic_saving()", "group.resume_periodic_saving()", 1),
+    ],
     ids=["a save in flight", "a pause"],
 )
-def test_a_warning_waits_for_what_is_in_its_way(tmp_path: Path, way: str, back: str) -> None:
+def test_a_warning_waits_for_what_is_in_its_way(tmp_path: Path, way: str, back: str, saves: int) -> None:
     code = f"""
 progress["step"] = 1
+before = group._saver.saves
 {way}
 progress["step"] = 2
-saves = group._saver.saves
 os.kill(os.getpid(), signal.SIGUSR1)
+assert group._saver.saves == before
 {back}
-while group._saver.saves < saves + {1 if back else 2}:
+while group._saver.saves < before + {saves}:
     time.sleep(0.01)
     group._saver.finish()
 os.kill(os.getpid(), signal.SIGKILL)

@@ -182,10 +182,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_sigterm_in_the_middle_of_saves_has_the_newest_state_saved(s3_server: S3Server, root: str) -> None:
     busy = """
-while True:
-    progress.step += 1
-    print("saving", progress.step, flush=True)
-    group.save()
+try:
+    while True:
+        progress.step += 1
+        print("saving", flush=True)
+        group.save()
+finally:
+    print(progress.step)
 """
     program = start(PROGRAM + busy, root, s3_server, **SIGNED)
     program.wait_for("saving")

@@ -172,7 +172,7 @@ def test_a_failed_read_writes_nothing_into_memory_that_was_given_back(engine: En
     def happens(offset: int) -> None:
         if offset == 0:
             raise StorageError(errno.EIO, "first")
-        late.wait(10)
+        late.wait(60)
 
     store.happens = happens
     buffer = bytearray(NBYTES)
@@ -197,7 +197,7 @@ def test_an_error_that_was_got_over_holds_no_memory(engine: Engine) -> None:
 
     store.happens = happens
     buffer = bytearray(NBYTES)
-    begun(store, engine, buffer, digests=digests(engine)).wait(timeout_s=30)
+    begun(store, engine, buffer, digests=digests(engine)).wait(timeout_s=60)
     assert buffer == BYTES
     assert all(error.__traceback__ is not None for error in kept)
 
@@ -214,7 +214,7 @@ def test_a_read_that_nobody_wants_any_more_gives_up_its_pauses(engine: Engine, h
 
     store.happens = happens
     ticket = begun(store, engine, bytearray(NBYTES))
-    assert has_failed.wait(10)
+    assert has_failed.wait(60)
     if how == "cancelled":
         ticket.cancel()
         with pytest.raises(InterruptedError):
@@ -226,7 +226,7 @@ def test_a_read_that_nobody_wants_any_more_gives_up_its_pauses(engine: Engine, h
 def test_a_wait_that_takes_too_long_says_so_and_the_read_goes_on(engine: Engine) -> None:
     store = Store()
     go_on = threading.Event()
-    store.happens = lambda _: go_on.wait(10)
+    store.happens = lambda _: go_on.wait(60)
     buffer = bytearray(NBYTES)
     ticket = begun(store, engine, buffer)
     with pytest.raises(TimeoutError) as raised:
@@ -272,7 +272,7 @@ def test_the_memory_that_is_out_keeps_within_what_the_read_was_allowed(engine: E
 def test_a_forked_child_has_no_part_in_the_reads_of_its_parent(engine: Engine) -> None:
     store = Store()
     go_on = threading.Event()
-    store.happens = lambda _: go_on.wait(10)
+    store.happens = lambda _: go_on.wait(60)
     buffer = bytearray(NBYTES)
     ticket = begun(store, engine, buffer)
     child = os.fork()

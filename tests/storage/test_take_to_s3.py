@@ -128,7 +128,7 @@ def test_a_take_is_cancelled_while_the_network_stands_still(
 def _after_a_while() -> list[threading.Thread]:
     for thread in threading.enumerate():
         if thread.name in ("sucrose-send", "sucrose-upload"):
-            thread.join(30)
+            thread.join(60)
     return threading.enumerate()
 
 

@@ -69,7 +69,7 @@ def carrying(engine: Engine) -> Iterator[Carrying]:
 
 
 def assert_no_thread_is_left() -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while left := [
         thread.name for thread in threading.enumerate() if thread.name in ("sucrose-upload", "sucrose-send")
     ]:

@@ -25,11 +25,11 @@ def term():
     os.kill(os.getpid(), signal.SIGTERM)
 
 def say(*words):
-    print(*words, flush=True)
+    print(" ".join(map(str, words)) + "\\n", end="", flush=True)  # whole lines, whoever else prints
 
 class Counter:
     "Odd in the middle of a batch. Each line of its file is a save."
-    takes_s = 0.0
+    is_held = False
 
     def __init__(self, name="saves"):
         self.where = f"{folder}/{name}"
@@ -41,13 +41,14 @@ class Counter:
         if self.saved == self.value:
             return
         say("saving")
-        time.sleep(self.takes_s)
+        while self.is_held and not os.path.exists(f"{folder}/go on"):
+            time.sleep(0.01)
         with open(self.where, "a") as file:
             print(self.value, "at a boundary" if at_boundary else "at the end", file=file)
         self.saved = self.value
 
     def expected_s(self):
-        return self.takes_s
+        return 0.0
 
 class Failing(Counter):
     def save_before_end(self, *, at_boundary):
@@ -103,10 +104,15 @@ def start(code: str, folder: Path, *, before: str = "", has_group: bool = False,
 
 
 def run(
-    code: str, folder: Path, *, before: str = "", has_group: bool = False, timeout_s: float = 30, **options: str
+    code: str, folder: Path, *, before: str = "", has_group: bool = False, timeout_s: float = 120, **options: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs `code` to its end."""
     return start(code, folder, before=before, has_group=has_group, **options).wait(timeout_s)
+
+
+def go_on(folder: Path) -> None:
+    """Lets the saves of a program whose counters are held come to their ends."""
+    (folder / "go on").touch()
 
 
 def saves(folder: Path, name: str = "saves") -> list[str]:

@@ -45,7 +45,7 @@ class RedisServer:
         self._folder = folder
         self._options = [*(options or EPHEMERAL), *(["--requirepass", password] if password else [])]
         self.port = free_port()
-        self.client = redis.Redis(port=self.port, password=password, socket_timeout=10)
+        self.client = redis.Redis(port=self.port, password=password, socket_timeout=60)
         self.start()
 
     def start(self) -> None:
@@ -76,7 +76,7 @@ class RedisServer:
         self.client.close()
 
     def checkpoints(self, job_id: str = "job", **options: Any) -> RemoteCheckpoints:
-        return RemoteCheckpoints(job_id, "127.0.0.1", self.port, **{"timeout_s": 10.0, **options})
+        return RemoteCheckpoints(job_id, "127.0.0.1", self.port, **{"timeout_s": 60.0, **options})
 
     def generations(self, job: str = "job") -> list[int]:
         return [int(number) for number in self.client.zrange(f"{job}:generations", 0, -1)]
@@ -88,7 +88,7 @@ class RedisServer:
 
 
 def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.01)

@@ -34,7 +34,7 @@ def term():
     os.kill(os.getpid(), signal.SIGTERM)
 
 def say(*words):
-    print(*words, flush=True)
+    print(" ".join(map(str, words)) + "\\n", end="", flush=True)  # whole lines, whoever else prints
 
 def slowly(seconds=0.3):
     commit = StagedDirectory.commit
@@ -44,6 +44,18 @@ def slowly(seconds=0.3):
             time.sleep(0.01)
         commit(*args, **kwargs)
     StagedDirectory.commit = slow
+
+def held():
+    commit = StagedDirectory.commit
+    def hold(*args, **kwargs):
+        say("committing")
+        while not os.path.exists(f"{folder}/go on"):
+            time.sleep(0.01)
+        commit(*args, **kwargs)
+    StagedDirectory.commit = hold
+
+def go_on():
+    open(f"{folder}/go on", "w").close()
 
 def failing(times=1000):
     save, left = StagedDirectory.commit, [times]
@@ -76,10 +88,15 @@ def start(code: str, folder: Path, *, before: str = "", settings: str = "", **op
 
 
 def run(
-    code: str, folder: Path, *, before: str = "", settings: str = "", timeout_s: float = 30, **options: str
+    code: str, folder: Path, *, before: str = "", settings: str = "", timeout_s: float = 120, **options: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs `code` to its end."""
     return start(code, folder, before=before, settings=settings, **options).wait(timeout_s)
+
+
+def go_on(folder: Path) -> None:
+    """Lets the program whose commits are `held` commit."""
+    (folder / "go on").touch()
 
 
 def saved_step(folder: Path) -> int | None:

@@ -94,7 +94,7 @@ def counted_requests(monkeypatch: pytest.MonkeyPatch, *, pause_s: float = 0.0) -
 
 def threads_that_stay() -> set[str]:
     """Those that carry bytes from object stores to the engine, and do not end within some seconds."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         found = {thread.name for thread in threading.enumerate() if thread.name == "sucrose-download"}
         if not found or time.monotonic() > deadline:

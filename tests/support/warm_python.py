@@ -134,6 +134,18 @@ class RunningProgram:
                 raise TimeoutError(f"not printed within {timeout_s} s: {text}")
             is_over = bool(select.select([self._answers], [], [], 0.001)[0])
 
+    def wait_until_asleep(self, timeout_s: float = 120) -> None:
+        """Blocks until its main thread waits: a signal that comes just before a sleep is not handled before its end.
+
+        Raises:
+            TimeoutError: it goes on.
+        """
+        deadline = time.monotonic() + timeout_s
+        while Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0] != "S":
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not asleep within {timeout_s} s")
+            time.sleep(0.001)
+
     def wait(self, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """Blocks until the program has ended.
 
