@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from bitwise import assert_same
+from engine_in_use import put_to_use
 from fake_cuda import AVAILABLE, LIBRARY, DeviceTensor, FakeCuda, values_of
 
 import sucrose.engine
@@ -18,8 +19,6 @@ from sucrose import Snapshot, StateDict
 from sucrose.engine import make_engine
 from sucrose.errors import CudaError
 from sucrose.options import Options, override_options
-from sucrose.snapshot import snapshot as snapshot_module
-from sucrose.snapshot import take_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,8 +50,7 @@ def use_engine(fake: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def use(**options: Any) -> Any:
         engine = make_engine(Options(engine="native", cuda_driver=str(LIBRARY), **options))
-        for module in (snapshot_module, take_request, sucrose.engine):
-            monkeypatch.setattr(module, "get_engine", lambda: engine)
+        put_to_use(engine, monkeypatch)
         return engine
 
     return use

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from bitwise import assert_same
+from engine_in_use import put_to_use
 
 from sucrose import Snapshot, StateDict
 from sucrose.engine import Extents
 from sucrose.engine.reference import ReferenceEngine
-from sucrose.snapshot import snapshot as snapshot_module
-from sucrose.snapshot import take_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +73,7 @@ def _on_host(extents: Extents) -> Extents:
 def use_engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], DeviceEngine]:
     def use(reached: int) -> DeviceEngine:
         engine = DeviceEngine(reached)
-        for module in (snapshot_module, take_request):
-            monkeypatch.setattr(module, "get_engine", lambda: engine)
+        put_to_use(engine, monkeypatch)
         return engine
 
     monkeypatch.setattr(

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from bitwise import assert_same
+from engine_in_use import put_to_use
 from fake_cuda import AVAILABLE, LIBRARY, FakeCuda, values_of
 
-import sucrose.engine
 from sucrose import Snapshot, StateDict
 from sucrose.engine import make_engine
 from sucrose.options import Options
-from sucrose.snapshot import contents, snapshot, take_request
 from sucrose.snapshot.tensors import extents_of, source_memory
 
 if TYPE_CHECKING:
@@ -38,8 +37,7 @@ def fake() -> Iterator[FakeCuda]:
 def engine(fake: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Any:
     engine = make_engine(Options(engine="native", cuda_driver=str(LIBRARY)))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: SimpleNamespace(cuda_stream=0))
-    for module in (contents, snapshot, take_request, sucrose.engine):
-        monkeypatch.setattr(module, "get_engine", lambda: engine)
+    put_to_use(engine, monkeypatch)
     return engine
 
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from engine_in_use import put_to_use
 from fake_cuda import AVAILABLE, LIBRARY, FakeCuda
 from warm_python import WarmPython
 
-import sucrose.engine
 from sucrose import Snapshot, StateDict
 from sucrose.engine import make_engine
 from sucrose.options import Options
-from sucrose.snapshot import take_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,8 +100,7 @@ def test_pinned_memory_and_what_belongs_to_devices_do_not_grow_with_saves(
     fake = FakeCuda()
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=0))
     engine = make_engine(Options(engine="native", cuda_driver=str(LIBRARY)))
-    for module in (take_request, sucrose.engine):
-        monkeypatch.setattr(module, "get_engine", lambda: engine)
+    put_to_use(engine, monkeypatch)
     state = {"state": StateDict(tensor=fake.tensor(torch.ones(300_000)), small=fake.tensor(torch.ones(7)))}
 
     def save_often(count: int) -> dict[str, int]:
