@@ -1,6 +1,7 @@
 // The steps of a read whose bytes the caller brings.
 //
-//   1. Each chunk asks for its part of the file, in the order of the file.
+//   1. Each chunk asks for its part of the file: in the order of the file, but for workers that
+//      overtake one another.
 //   2. The caller fills memory of ours, never the destinations: one that is late would write into
 //      what the program has got back already.
 //   3. A worker digests or decodes it, and takes it where it is wanted.

@@ -291,8 +291,8 @@ class Engine(Protocol):
     ) -> RelayedReadTicket:
         """As `read`, but the caller brings the bytes of the file: see `relay`.
 
-        Each request is for what is wanted of one chunk, in the order of the file. `max_inflight_nbytes` bounds those
-        that are out, and not yet in place (0: half of the engine's ring).
+        Each request is for what is wanted of one chunk, in about the order of the file. `max_inflight_nbytes` bounds
+        those that are out, and not yet in place (0: half of the engine's ring).
         """
         ...
 
