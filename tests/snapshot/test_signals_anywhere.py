@@ -121,5 +121,5 @@ def test_ctrl_c_anywhere_in_the_start_of_a_thread_leaves_no_thread_that_never_en
     while any(thread.name == "started-anywhere" for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not [thread for thread in threading.enumerate() if thread.name == "started-anywhere"]
-    assert ran[-1] == moments
+    assert moments in ran  # and those of earlier moments in any order
     assert moments > 3
