@@ -414,10 +414,11 @@ def test_a_descriptor_that_somebody_else_closes_is_refused(path: Path) -> None:
             freeze(borrowed, "file")
 
 
-def test_a_loop_over_lines_is_told_what_to_do(path: Path) -> None:
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_a_loop_over_lines_is_told_what_to_do(path: Path, mode: str) -> None:
     path.write_text("a\nb\nc\n")
     lines = []
-    with path.open() as file:
+    with path.open(mode) as file:
         for line in file:
             with pytest.raises(UnsupportedError, match="readline"):
                 freeze(file, "file")

@@ -125,9 +125,9 @@ def _tell(file: OpenFile) -> int:
 
 
 def _tell_flushed(file: OpenFile) -> int:
-    file.flush()
     if isinstance(file, io.TextIOWrapper):
-        return position_of(file)
+        return position_of(file)  # which flushes; to do that before it would hide that a loop over lines is under way
+    file.flush()
     # While another thread writes, `tell` of a buffered writer counts bytes twice; this takes its lock.
     return file.seek(0, os.SEEK_CUR)
 
